@@ -1,0 +1,41 @@
+# `make demo` and `make test` set up all they need: Python packages in .venv, engine and Azurite in the user's cache.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo test lint format bench lock clean
+
+help: ## Show this help
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Millpond needs Python 3.11 or newer; name it with make PYTHON=python3.12" >&2; exit 1; }
+	@echo "==> Python packages into .venv"; started=$$(date +%s); \
+	$(PYTHON) -m venv .venv && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e . && \
+	touch $@ && echo "    done in $$(( $$(date +%s) - started )) s"
+
+setup: .venv/.ready ## Set up everything without running anything
+	@$(BIN)/python -m infra.local.toolchain
+
+demo: setup ## Run the main job on this machine: up, submit, nodes appear, results, nodes go
+	@$(BIN)/python -m examples.value_at_risk.demo
+
+test: setup lint ## Check style, types and all tests
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: .venv/.ready ## Check style and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: .venv/.ready ## Format the code and mend what the linter can
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench: setup ## Measure speed and memory beside a peer
+	@$(BIN)/python -m tests.bench
+
+lock: .venv/.ready ## Resolve pyproject.toml into requirements.lock (hashes, no addresses)
+	@$(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --group dev pyproject.toml -o requirements.lock --quiet
+
+clean: ## Remove what was set up and made here (not the user's cache)
+	rm -rf .venv .millpond out .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""What runs on a node, and the records that node and scheduler exchange."""

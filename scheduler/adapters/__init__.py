@@ -1,0 +1,1 @@
+"""The ports' real and in-memory sides; nothing here knows the controller."""

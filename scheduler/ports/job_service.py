@@ -1,0 +1,61 @@
+"""What users ask of the scheduler."""
+
+from typing import Protocol
+
+from scheduler.model import Decision, Job, NewJob, Node, OutputFile, PoolView, Sample, Step, StorageAddress, Task
+
+
+class JobService(Protocol):
+    """What users ask of the scheduler: plain data, in process or over HTTP alike."""
+
+    def create_job(self, new: NewJob) -> Job:
+        """Open a draft, or give the job that this idempotency key opened; `ConflictError` if that one differs."""
+        ...
+
+    def add_steps(self, job_id: str, chunk: int, steps: tuple[Step, ...]) -> None:
+        """Add a numbered chunk of steps to a draft; sending the same number again changes nothing."""
+        ...
+
+    def arm_job(self, job_id: str, task_count: int) -> Job:
+        """Start a draft whose tasks number `task_count`; `ConflictError` if they do not. Repeating is harmless."""
+        ...
+
+    def get_job(self, job_id: str) -> Job:
+        """Give a job; `NotFoundError`."""
+        ...
+
+    def list_jobs(self) -> tuple[Job, ...]:
+        """Give every job, newest first."""
+        ...
+
+    def cancel_job(self, job_id: str) -> Job:
+        """Cancel a job: nothing of it starts any more and what runs is stopped. A completed job stays as it is."""
+        ...
+
+    def list_tasks(self, job_id: str, after: int = -1, limit: int = 1000) -> tuple[Task, ...]:
+        """Give tasks with an id above `after`, in order of id."""
+        ...
+
+    def list_outputs(self, job_id: str, task_id: int | None = None) -> tuple[OutputFile, ...]:
+        """Give the committed files of a job or of one task."""
+        ...
+
+    def list_pools(self) -> tuple[PoolView, ...]:
+        """Give every pool."""
+        ...
+
+    def list_nodes(self, pool: str) -> tuple[Node, ...]:
+        """Give the nodes of a pool, gone ones of the last day included."""
+        ...
+
+    def list_decisions(self, pool: str, limit: int = 200) -> tuple[Decision, ...]:
+        """Give the newest decisions of a pool, oldest first; repeats of a decision are one entry."""
+        ...
+
+    def list_samples(self, pool: str, limit: int = 5000) -> tuple[Sample, ...]:
+        """Give the newest points of a pool's timeline, oldest first."""
+        ...
+
+    def storage(self) -> StorageAddress:
+        """Say where files go."""
+        ...

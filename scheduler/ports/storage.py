@@ -1,0 +1,71 @@
+"""Queues and blobs of the storage account."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedEvent:
+    """An event as received; `receipt` deletes it."""
+
+    body: str
+    receipt: str
+
+
+class Queues(Protocol):
+    """Storage queues. They may lose, repeat, delay or reorder (design decision 16)."""
+
+    def send(self, queue: str, body: str) -> None:
+        """Put a message that never expires; `NotFoundError` when the queue does not exist."""
+        ...
+
+    def depth(self, queue: str) -> int:
+        """Give the approximate number of messages, leased ones included."""
+        ...
+
+    def receive_events(self, limit: int) -> tuple[ReceivedEvent, ...]:
+        """Receive events, hidden from others for a while."""
+        ...
+
+    def delete_event(self, event: ReceivedEvent) -> None:
+        """Delete an event after the transaction that applied it; no error when it is gone."""
+        ...
+
+    def delete_queue(self, queue: str) -> None:
+        """Delete the queue of a retired generation; no error when it is gone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BlobEntry:
+    """A blob in a listing."""
+
+    name: str
+    last_modified: datetime
+    length: int
+    etag: str
+
+
+class Blobs(Protocol):
+    """Blobs by container and name."""
+
+    def read(self, container: str, name: str) -> bytes:
+        """Read a whole blob; `NotFoundError` when it is not there."""
+        ...
+
+    def read_range(self, container: str, name: str, offset: int, length: int) -> bytes:
+        """Read part of a blob; `NotFoundError` when it is not there."""
+        ...
+
+    def write(self, container: str, name: str, data: bytes) -> None:
+        """Write a whole blob, over any old one."""
+        ...
+
+    def list(self, container: str, prefix: str) -> tuple[BlobEntry, ...]:
+        """List blobs whose names begin with the prefix, in order of name."""
+        ...
+
+    def delete(self, container: str, name: str) -> None:
+        """Delete a blob; no error when it is gone."""
+        ...

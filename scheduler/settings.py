@@ -1,0 +1,57 @@
+"""What the scheduler needs to know of a deployment: published by `pulumi up`, read by the scheduler.
+
+The program writes one `SchedulerSettings` as JSON to `settings.json` in the `scheduler` container and names its
+address in the stack output `scheduler_settings_url`. The scheduler reads it again whenever its ETag changes, so that
+a new generation of a node group is taken up without a restart.
+"""
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from scheduler.errors import InvalidRequestError
+from scheduler.model import NodeGroup
+from scheduler.policy import ScalingPolicy
+
+SETTINGS_BLOB = "settings.json"
+LEADER_BLOB = "leader.json"
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """A pool: its policy and the current generation of each of its node groups."""
+
+    name: str
+    policy: ScalingPolicy
+    groups: tuple[NodeGroup, ...]
+
+
+@dataclass(frozen=True)
+class SchedulerSettings:
+    """Everything that the scheduler reads of a deployment; no secret is in it."""
+
+    environment: str
+    subscription_id: str
+    resource_group: str
+    location: str
+    resource_manager: str
+    blob_endpoint: str
+    queue_endpoint: str
+    storage_account: str
+    pools: tuple[PoolSettings, ...]
+    schema_version: int = 1
+
+
+_ADAPTER = TypeAdapter(SchedulerSettings)
+
+
+def dump_settings(settings: SchedulerSettings) -> str:
+    """Write settings as JSON."""
+    return _ADAPTER.dump_json(settings, indent=2).decode()
+
+
+def load_settings(text: str | bytes) -> SchedulerSettings:
+    """Read settings; `InvalidRequestError` says what is wrong with them."""
+    try:
+        return _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        raise InvalidRequestError(f"the scheduler settings cannot be read; run `millpond up` again: {error}") from error
