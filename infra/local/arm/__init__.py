@@ -1,0 +1,1 @@
+"""The resource manager: one table of types, one engine of operations, one of errors, one state."""

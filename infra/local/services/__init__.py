@@ -1,0 +1,1 @@
+"""What the resource types of the local Azure do; one module a provider."""
