@@ -1,0 +1,49 @@
+"""The bundle that stage 0 fetches: the task runner and its install script, named by their hash."""
+
+import gzip
+import hashlib
+import io
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from node_bootstrap.render import TEMPLATES, OperatingSystem
+
+_PACKAGE = Path(__file__).parent
+_INSTALL = MappingProxyType(
+    {
+        OperatingSystem.LINUX: ("install.sh", "linux_install.sh"),
+        OperatingSystem.WINDOWS: ("install.ps1", "windows_install.ps1"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A tar.gz archive and the SHA-256 of its bytes; its blob is `<sha256>.tar.gz` in `bundles`."""
+
+    sha256: str
+    data: bytes
+
+
+def build_bundle(system: OperatingSystem) -> Bundle:
+    """Pack the runner for an operating system; the same sources give the same bytes on every machine."""
+    name, source = _INSTALL[system]
+    members = {name: (TEMPLATES / source).read_bytes()}
+    for path in (_PACKAGE / "__init__.py", _PACKAGE / "protocol.py", _PACKAGE / "boot_record.py"):
+        members[f"node_bootstrap/{path.name}"] = path.read_bytes()
+    for path in (_PACKAGE / "runner").rglob("*.py"):
+        members[f"node_bootstrap/{path.relative_to(_PACKAGE).as_posix()}"] = path.read_bytes()
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for member in sorted(members):
+            entry = tarfile.TarInfo(member)
+            entry.size = len(members[member])
+            entry.mode = 0o644
+            tar.addfile(entry, io.BytesIO(members[member]))
+    packed = io.BytesIO()
+    # Stored, not compressed: what zlib makes of a level depends on its build, and the hash is the name.
+    with gzip.GzipFile(filename="", fileobj=packed, mode="wb", compresslevel=0, mtime=0) as stream:
+        stream.write(archive.getvalue())
+    return Bundle(hashlib.sha256(packed.getvalue()).hexdigest(), packed.getvalue())
