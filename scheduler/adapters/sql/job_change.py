@@ -1,0 +1,267 @@
+"""The one way in which tasks change: checked by the transition table, counted, and followed to its consequences.
+
+A `JobChange` lives within one transaction. It writes the job's row first, so that two transactions on one job cannot
+each miss the other's counter; whoever sees 0 releases dependents or ends the job, in that same transaction.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, Self
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, select, update
+
+from scheduler.adapters.sql.job_schema import EDGES, JOBS, STEPS, TASK_WAITS, TASKS
+from scheduler.errors import ConflictError, NotFoundError
+from scheduler.model import TRANSITIONS, JobResult, JobState, TaskResult, TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    state: TaskState
+    result: TaskResult | None
+    job_counter: str
+    step_counters: tuple[str, ...]
+
+
+class Standing(Enum):
+    """Where exactly a task stands: its state, and for active ones whether it waits for a message, alone or not."""
+
+    BLOCKED = _Meaning(TaskState.BLOCKED, None, "blocked", ())
+    READY = _Meaning(TaskState.ACTIVE, None, "active", ("active", "ready"))
+    SUSPECT = _Meaning(TaskState.ACTIVE, None, "active", ("active", "suspects"))
+    QUEUED = _Meaning(TaskState.ACTIVE, None, "active", ("active",))
+    RUNNING = _Meaning(TaskState.RUNNING, None, "running", ())
+    SUCCEEDED = _Meaning(TaskState.COMPLETED, TaskResult.SUCCESS, "succeeded", ())
+    FAILED = _Meaning(TaskState.COMPLETED, TaskResult.FAILURE, "failed", ("unsuccessful",))
+    CANCELLED = _Meaning(TaskState.COMPLETED, TaskResult.CANCELLED, "cancelled", ("unsuccessful",))
+
+    @property
+    def completed(self) -> bool:
+        """Whether this is an end."""
+        return self.value.state is TaskState.COMPLETED
+
+
+_ENDS = {standing.value.result: standing for standing in Standing if standing.completed}
+
+
+def standing_of(task: Row[Any]) -> Standing:
+    """Give where a row of `tasks` stands."""
+    if task.state == TaskState.COMPLETED:
+        return _ENDS[TaskResult(task.result)]
+    if task.state == TaskState.ACTIVE and task.message is None:
+        return Standing.SUSPECT if task.suspect else Standing.READY
+    return {"blocked": Standing.BLOCKED, "active": Standing.QUEUED, "running": Standing.RUNNING}[task.state]
+
+
+def end_of(result: TaskResult) -> Standing:
+    """Give the end that a result is."""
+    return _ENDS[result]
+
+
+def _where(standing: Standing) -> ColumnElement[bool]:
+    state = TASKS.c.state == standing.value.state.value
+    if standing in {Standing.READY, Standing.SUSPECT}:
+        return and_(TASK_WAITS, TASKS.c.suspect == (standing is Standing.SUSPECT))
+    if standing is Standing.QUEUED:
+        return and_(state, TASKS.c.message.is_not(None))
+    return state
+
+
+class JobChange:
+    """Changes to the tasks of one job within one transaction; `settle` ends it."""
+
+    def __init__(self, connection: Connection, job: Row[Any], now: datetime) -> None:
+        """Use `of` instead, which locks the job's row first."""
+        self._connection = connection
+        self._now = now
+        self.job = job
+        self._tally: dict[int, Counter[str]] = defaultdict(Counter)
+        self._job_tally: Counter[str] = Counter()
+        self._failed: set[int] = set()
+
+    @classmethod
+    def of(cls, connection: Connection, job_id: str, now: datetime) -> Self:
+        """Lock a job's row by writing it, and begin to change its tasks; `NotFoundError`."""
+        same = update(JOBS).where(JOBS.c.job_id == job_id).values(priority=JOBS.c.priority)
+        if connection.execute(same).rowcount == 0:
+            raise NotFoundError(f"there is no job {job_id}; `millpond job list` shows all")
+        return cls(connection, connection.execute(select(JOBS).where(JOBS.c.job_id == job_id)).one(), now)
+
+    @property
+    def terminating(self) -> bool:
+        """Whether nothing of the job may start again."""
+        return bool(self.job.state == JobState.TERMINATING)
+
+    def armed(self, standing: Standing, count: int) -> None:
+        """Count tasks that were just made; their step was made with its own counters."""
+        self._job_tally["open_tasks"] += count
+        self._job_tally[standing.value.job_counter] += count
+
+    def change_all(self, old: Standing, new: Standing, steps: Iterable[int] | None = None, **values: object) -> None:
+        """Change every task that stands so, of these steps or of the whole job, to the same values."""
+        _check(old, new)
+        if steps is None:
+            self._change(TASKS.c.job == self.job.number, old, new, values)
+            return
+        for step in steps:
+            first, count = self._connection.execute(
+                select(STEPS.c.first_task_id, STEPS.c.task_count).where(
+                    STEPS.c.job == self.job.number, STEPS.c.position == step
+                )
+            ).one()
+            # A step's tasks are a range of the primary key.
+            tasks = and_(TASKS.c.job == self.job.number, TASKS.c.task_id.between(first, first + count - 1))
+            self._change(tasks, old, new, values)
+
+    def _change(self, tasks: ColumnElement[bool], old: Standing, new: Standing, values: Mapping[str, object]) -> None:
+        here = and_(tasks, _where(old))
+        counts = self._connection.execute(select(TASKS.c.step, func.count()).where(here).group_by(TASKS.c.step)).all()
+        for step, count in counts:
+            self._moved(step, old, new, count)
+        if counts:
+            self._connection.execute(update(TASKS).where(here).values(**_columns(new), **values))
+
+    def change_each(self, step: int, old: Standing, new: Standing, tasks: Sequence[Mapping[str, object]]) -> None:
+        """Change the tasks named by `task_id`, each with its own values of the same columns.
+
+        The update is conditional on where each task stood; one that stands elsewhere is a bug and undoes everything.
+        """
+        _check(old, new)
+        if not tasks:
+            return
+        columns = [name for name in tasks[0] if name != "task_id"]
+        statement = (
+            update(TASKS)
+            .where(TASKS.c.job == self.job.number, TASKS.c.task_id == bindparam("the_task"), _where(old))
+            .values(**{**_columns(new), **{name: bindparam(f"the_{name}") for name in columns}})
+        )
+        rows = [{f"the_{'task' if name == 'task_id' else name}": value for name, value in row.items()} for row in tasks]
+        changed = self._connection.execute(statement, rows).rowcount
+        if changed != len(rows):
+            raise ConflictError(
+                f"job {self.job.job_id}: {changed} of {len(rows)} tasks stood as {old.name}; nothing was written"
+            )
+        self._moved(step, old, new, len(rows))
+
+    def settle(self) -> None:
+        """Write the counters, and do what follows: cancel what can never start, release, end the job."""
+        while self._tally:
+            tally, self._tally = self._tally, defaultdict(Counter)
+            ended = self._write_steps(tally)
+            self._cancel_dependents(ended.failing)
+            self._release(ended.done)
+        self._write_job()
+
+    def _moved(self, step: int, old: Standing, new: Standing, count: int) -> None:
+        self._count(step, old, -count)
+        self._count(step, new, count)
+        if new is Standing.FAILED:
+            self._failed.add(step)
+        if new.completed:
+            self._tally[step]["open_tasks"] -= count
+            self._job_tally["open_tasks"] -= count
+
+    def _count(self, step: int, standing: Standing, count: int) -> None:
+        self._job_tally[standing.value.job_counter] += count
+        tally = self._tally[step]
+        for name in standing.value.step_counters:
+            tally[name] += count
+
+    def _write_steps(self, tally: Mapping[int, Counter[str]]) -> "_Ended":
+        done, failing = [], []
+        for position, changes in sorted(tally.items()):
+            here = and_(STEPS.c.job == self.job.number, STEPS.c.position == position)
+            values: dict[str, Any] = {name: STEPS.c[name] + change for name, change in changes.items() if change}
+            if not values:
+                continue
+            self._connection.execute(update(STEPS).where(here).values(**values))
+            columns = select(STEPS.c.open_tasks, STEPS.c.active, STEPS.c.unsuccessful)
+            step = self._connection.execute(columns.where(here)).one()
+            if changes["active"] > 0 and step.active == changes["active"]:
+                self._connection.execute(update(STEPS).where(here).values(active_since=self._now))
+            if position in self._failed and step.unsuccessful == changes["unsuccessful"]:
+                failing.append(position)
+            if changes["open_tasks"] < 0 and step.open_tasks == 0 and step.unsuccessful == 0:
+                done.append(position)
+        return _Ended(done, failing)
+
+    def _cancel_dependents(self, failed: Sequence[int]) -> None:
+        """End as cancelled what depends on a step with a failed task, directly or not: it can never start."""
+        if not failed:
+            return
+        edges = self._connection.execute(
+            select(EDGES.c.predecessor, EDGES.c.dependent).where(EDGES.c.job == self.job.number)
+        ).all()
+        after = defaultdict(list)
+        for predecessor, dependent in edges:
+            after[predecessor].append(dependent)
+        for first in failed:
+            reached: set[int] = set()
+            unseen = list(after[first])
+            while unseen:
+                step = unseen.pop()
+                if step not in reached:
+                    reached.add(step)
+                    unseen.extend(after[step])
+            name = self._connection.execute(
+                select(STEPS.c.name).where(STEPS.c.job == self.job.number, STEPS.c.position == first)
+            ).scalar_one()
+            reason = f"a task of step {name!r} did not succeed, which this one depends on"
+            self.change_all(Standing.BLOCKED, Standing.CANCELLED, sorted(reached), reason=reason, ended_at=self._now)
+
+    def _release(self, done: Iterable[int]) -> None:
+        for step in done:
+            dependents = select(EDGES.c.dependent).where(EDGES.c.job == self.job.number, EDGES.c.predecessor == step)
+            here = and_(STEPS.c.job == self.job.number, STEPS.c.position.in_(dependents))
+            self._connection.execute(update(STEPS).where(here).values(open_predecessors=STEPS.c.open_predecessors - 1))
+            free = select(STEPS.c.position).where(here, STEPS.c.open_predecessors == 0)
+            self.change_all(Standing.BLOCKED, Standing.READY, self._connection.execute(free).scalars().all())
+
+    def _write_job(self) -> None:
+        here = JOBS.c.number == self.job.number
+        values: dict[str, Any] = {name: JOBS.c[name] + change for name, change in self._job_tally.items() if change}
+        self._job_tally.clear()
+        if values:
+            self._connection.execute(update(JOBS).where(here).values(**values))
+        job = self._connection.execute(select(JOBS).where(here)).one()
+        if job.open_tasks == 0 and job.state in {JobState.ACTIVE, JobState.TERMINATING}:
+            ended = update(JOBS).where(here)
+            result, reason = _result(job)
+            self._connection.execute(
+                ended.values(state=JobState.COMPLETED.value, result=result.value, reason=reason, ended_at=self._now)
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """Steps whose last task succeeded, and steps in which a task first did not."""
+
+    done: list[int]
+    failing: list[int]
+
+
+def _check(old: Standing, new: Standing) -> None:
+    if new.value.state is not old.value.state and new.value.state not in TRANSITIONS[old.value.state]:
+        raise ValueError(f"a task may not go from {old.name} to {new.name}")
+    if old.completed:
+        raise ValueError(f"{old.name} is final")
+
+
+def _columns(new: Standing) -> dict[str, object]:
+    """Give what the new standing itself says of a row."""
+    result = new.value.result
+    columns: dict[str, object] = {"state": new.value.state.value, "result": None if result is None else result.value}
+    if new in {Standing.READY, Standing.SUSPECT}:
+        columns |= {"message": None, "suspect": new is Standing.SUSPECT, "started_at": None}
+    return columns
+
+
+def _result(job: Row[Any]) -> tuple[JobResult, str]:
+    if job.state == JobState.TERMINATING and job.cancelled:
+        return JobResult.CANCELLED, job.reason
+    if job.failed:
+        return JobResult.FAILURE, f"{job.failed} of {job.succeeded + job.failed + job.cancelled} tasks failed"
+    return JobResult.SUCCESS, ""

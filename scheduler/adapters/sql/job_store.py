@@ -1,0 +1,285 @@
+"""`JobStore` in SQL: drafts, chunks, arming, cancelling, and what people see."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+
+from sqlalchemy import Connection, Row, Select, func, insert, literal, select, text, update
+
+from node_bootstrap.protocol import Outcome, decode, encode, sha256_hex
+from scheduler.adapters.sql.committed import committed_files
+from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.job_change import JobChange, Standing
+from scheduler.adapters.sql.job_schema import CHUNKS, EDGES, JOBS, STEPS, TASKS
+from scheduler.dispatch.checks import step_findings
+from scheduler.errors import ConflictError, InvalidRequestError, NotFoundError
+from scheduler.model import Job, JobResult, JobState, NewJob, OutputFile, Step, Task, TaskCounts, TaskResult, TaskState
+
+_COUNTS = ("blocked", "active", "running", "succeeded", "failed", "cancelled")
+
+# Walks every task id of every step once, so that a job of many ranges costs its tasks and no more.
+_MAKE_TASKS = text(
+    """
+    INSERT INTO tasks (job, task_id, step, state)
+    WITH RECURSIVE walk(step, task_id, last, state) AS (
+        SELECT position, first_task_id, first_task_id + task_count - 1,
+               CASE WHEN open_predecessors = 0 THEN 'active' ELSE 'blocked' END
+        FROM steps WHERE job = :job
+        UNION ALL
+        SELECT step, task_id + 1, last, state FROM walk WHERE task_id < last
+    )
+    SELECT :job, task_id, step, state FROM walk
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    steps: tuple[Step, ...]
+
+
+class SqlJobStore:
+    """`JobStore` over a database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create_job(self, new: NewJob, now: datetime) -> Job:
+        """Open a draft, or give the one with this idempotency key."""
+        with self._database.write() as connection:
+            found = connection.execute(select(JOBS).where(JOBS.c.idempotency_key == new.idempotency_key)).first()
+            if found is None:
+                values = {"name": new.name, "pool": new.pool, "priority": new.priority, "created_at": now}
+                connection.execute(
+                    insert(JOBS).values(
+                        job_id=_job_id(new),
+                        idempotency_key=new.idempotency_key,
+                        state=JobState.DRAFT.value,
+                        **values,
+                    )
+                )
+            elif (found.name, found.pool, found.priority) != (new.name, new.pool, new.priority):
+                raise ConflictError(
+                    f"the idempotency key {new.idempotency_key!r} opened job {found.job_id} with another name, pool "
+                    "or priority; choose another key"
+                )
+        return self.job(_job_id(new))
+
+    def add_steps(self, job_id: str, chunk: int, steps: tuple[Step, ...]) -> None:
+        """Add a numbered chunk; the same chunk again changes nothing."""
+        body = encode(_Chunk(steps))
+        digest = sha256_hex(body.encode())
+        with self._database.write() as connection:
+            job = _row(connection, job_id)
+            old = connection.execute(
+                select(CHUNKS.c.hash).where(CHUNKS.c.job == job.number, CHUNKS.c.number == chunk)
+            ).scalar()
+            if old == digest:
+                return
+            if old is not None:
+                raise ConflictError(f"job {job_id}: chunk {chunk} was sent before with other steps; start a new job")
+            if job.state != JobState.DRAFT:
+                raise ConflictError(f"job {job_id} is {job.state}; steps can be added to a draft only")
+            connection.execute(insert(CHUNKS).values(job=job.number, number=chunk, hash=digest, body=body))
+
+    def arm_job(self, job_id: str, task_count: int, now: datetime) -> Job:
+        """Make the draft's tasks and start them, in one transaction."""
+        with self._database.write() as connection:
+            change = JobChange.of(connection, job_id, now)
+            if change.job.armed_at is not None:
+                _same_count(job_id, task_count, _task_total(connection, change.job.number))
+            elif change.job.state != JobState.DRAFT:
+                raise ConflictError(f"job {job_id} was cancelled before it was armed; start a new job")
+            else:
+                _arm(connection, change, task_count, now)
+        return self.job(job_id)
+
+    def cancel_job(self, job_id: str, now: datetime) -> Job:
+        """Cancel: what does not run ends as cancelled at once; what runs ends with its report, or when it is lost.
+
+        A run that succeeds all the same is kept as the success that it was. Messages already on a queue stay open
+        until they are accounted for, so that the stop list names the job as long as a node could meet one.
+        """
+        with self._database.write() as connection:
+            change = JobChange.of(connection, job_id, now)
+            here = JOBS.c.number == change.job.number
+            if change.job.state == JobState.DRAFT:
+                end = {"state": JobState.COMPLETED.value, "result": JobResult.CANCELLED.value, "ended_at": now}
+                connection.execute(update(JOBS).where(here).values(**end, reason="cancelled as a draft"))
+            elif change.job.state == JobState.ACTIVE:
+                stop = {"state": JobState.TERMINATING.value, "reason": "cancelled by a user"}
+                connection.execute(update(JOBS).where(here).values(**stop))
+                for standing in (Standing.BLOCKED, Standing.READY, Standing.SUSPECT, Standing.QUEUED):
+                    change.change_all(standing, Standing.CANCELLED, reason="the job was cancelled", ended_at=now)
+                change.settle()
+        return self.job(job_id)
+
+    def job(self, job_id: str) -> Job:
+        """Give a job."""
+        with self._database.read() as connection:
+            job = _row(connection, job_id)
+            names = select(STEPS.c.name).where(STEPS.c.job == job.number).order_by(STEPS.c.position)
+            return _job(job, connection.execute(names).scalars())
+
+    def jobs(self) -> tuple[Job, ...]:
+        """Give every job, newest first."""
+        with self._database.read() as connection:
+            named = select(STEPS.c.job, STEPS.c.name).order_by(STEPS.c.job, STEPS.c.position)
+            rows = connection.execute(named).all()
+            names = {job: [row.name for row in group] for job, group in groupby(rows, key=lambda row: row.job)}
+            jobs = connection.execute(select(JOBS).order_by(JOBS.c.number.desc()))
+            return tuple(_job(job, names.get(job.number, ())) for job in jobs)
+
+    def tasks(self, job_id: str, after: int, limit: int) -> tuple[Task, ...]:
+        """Give at most `limit` tasks with an id above `after`, in order of id."""
+        with self._database.read() as connection:
+            job = _row(connection, job_id)
+            named = _with_steps(select(TASKS, STEPS.c.name.label("step_name"), STEPS.c.first_task_id))
+            rows = named.where(TASKS.c.job == job.number, TASKS.c.task_id > after)
+            found = connection.execute(rows.order_by(TASKS.c.task_id).limit(limit))
+            return tuple(_task(job_id, row) for row in found)
+
+    def outputs(self, job_id: str, task_id: int | None) -> tuple[OutputFile, ...]:
+        """Give the files of the committed runs of a job or of one task."""
+        with self._database.read() as connection:
+            job = _row(connection, job_id)
+            one = () if task_id is None else (TASKS.c.task_id == task_id,)
+            if (
+                one
+                and connection.execute(select(TASKS.c.task_id).where(TASKS.c.job == job.number, *one)).first() is None
+            ):
+                raise NotFoundError(f"job {job_id} has no task {task_id}")
+            return tuple(
+                OutputFile(found.task_id, found.step, found.index, file)
+                for found in committed_files(connection, job.number, *one)
+                for file in found.files
+            )
+
+    def counts(self, pool: str) -> TaskCounts:
+        """Count the tasks of all armed jobs of a pool."""
+        sums = (func.coalesce(func.sum(JOBS.c[name]), literal(0)).label(name) for name in _COUNTS)
+        with self._database.read() as connection:
+            row = connection.execute(select(*sums).where(JOBS.c.pool == pool)).one()
+            return TaskCounts(**{name: int(getattr(row, name)) for name in _COUNTS})
+
+
+def _job_id(new: NewJob) -> str:
+    """Make an id of the name, for people, and a hash of the idempotency key: the same whenever it is asked for."""
+    name = re.sub(r"[^a-z0-9]+", "-", new.name.lower()).strip("-")[:40].strip("-") or "job"
+    return f"{name}-{hashlib.sha256(new.idempotency_key.encode()).hexdigest()[:12]}"
+
+
+def _row(connection: Connection, job_id: str) -> Row[tuple[object, ...]]:
+    job = connection.execute(select(JOBS).where(JOBS.c.job_id == job_id)).first()
+    if job is None:
+        raise NotFoundError(f"there is no job {job_id}; `millpond job list` shows all")
+    return job
+
+
+def _arm(connection: Connection, change: JobChange, task_count: int, now: datetime) -> None:
+    number = change.job.number
+    bodies = connection.execute(select(CHUNKS.c.body).where(CHUNKS.c.job == number).order_by(CHUNKS.c.number)).scalars()
+    steps = [step for body in bodies for step in decode(_Chunk, body).steps]
+    findings = step_findings(steps)
+    if findings:
+        raise InvalidRequestError(f"job {change.job.job_id} cannot be armed: {'; '.join(findings)}")
+    _same_count(change.job.job_id, task_count, sum(step.definition.task_count for step in steps))
+    positions = {step.definition.step: position for position, step in enumerate(steps)}
+    rows = [_step_values(number, position, step, now) for position, step in enumerate(steps)]
+    connection.execute(insert(STEPS), rows)
+    edges = [
+        {"job": number, "predecessor": positions[other], "dependent": positions[step.definition.step]}
+        for step in steps
+        for other in step.depends_on
+    ]
+    if edges:
+        connection.execute(insert(EDGES), edges)
+    connection.execute(_MAKE_TASKS, {"job": number})
+    # Steps hold all that the chunks said; their hashes stay, so that a chunk sent again is known.
+    connection.execute(update(CHUNKS).where(CHUNKS.c.job == number).values(body=""))
+    armed = update(JOBS).where(JOBS.c.number == number)
+    connection.execute(armed.values(state=JobState.ACTIVE.value, armed_at=now))
+    for step in steps:
+        change.armed(Standing.BLOCKED if step.depends_on else Standing.READY, step.definition.task_count)
+    change.settle()
+
+
+def _step_values(job: int, position: int, step: Step, now: datetime) -> dict[str, object]:
+    definition = encode(step.definition)
+    ready = 0 if step.depends_on else step.definition.task_count
+    return {
+        "job": job,
+        "position": position,
+        "name": step.definition.step,
+        "definition_hash": sha256_hex(definition.encode()),
+        "definition": definition,
+        "inputs_from": json.dumps(step.inputs_from),
+        "first_task_id": step.definition.first_task_id,
+        "task_count": step.definition.task_count,
+        "max_task_retries": step.retry.max_task_retries,
+        "max_node_faults": step.retry.max_node_faults,
+        "max_preemptions": step.retry.max_preemptions,
+        "expected_seconds": step.expected_task_seconds,
+        "published": False,
+        "open_predecessors": len(step.depends_on),
+        "open_tasks": step.definition.task_count,
+        "active": ready,
+        "ready": ready,
+        "active_since": now if ready else None,
+    }
+
+
+def _same_count(job_id: str, asked: int, found: int) -> None:
+    if asked != found:
+        raise ConflictError(f"job {job_id} has {found} tasks, not {asked}; send the missing chunks and arm it again")
+
+
+def _task_total(connection: Connection, number: int) -> int:
+    total = select(func.sum(STEPS.c.task_count)).where(STEPS.c.job == number)
+    return int(connection.execute(total).scalar_one())
+
+
+def _with_steps(query: Select[tuple[object, ...]]) -> Select[tuple[object, ...]]:
+    return query.join(STEPS, (STEPS.c.job == TASKS.c.job) & (STEPS.c.position == TASKS.c.step))
+
+
+def _job(row: Row[tuple[object, ...]], steps: Iterable[str]) -> Job:
+    return Job(
+        job_id=row.job_id,
+        name=row.name,
+        pool=row.pool,
+        priority=row.priority,
+        state=JobState(row.state),
+        result=None if row.result is None else JobResult(row.result),
+        counts=TaskCounts(**{name: getattr(row, name) for name in _COUNTS}),
+        created_at=row.created_at,
+        armed_at=row.armed_at,
+        ended_at=row.ended_at,
+        steps=tuple(steps),
+        reason=row.reason,
+    )
+
+
+def _task(job_id: str, row: Row[tuple[object, ...]]) -> Task:
+    return Task(
+        job_id=job_id,
+        task_id=row.task_id,
+        step=row.step_name,
+        index=row.task_id - row.first_task_id,
+        state=TaskState(row.state),
+        result=None if row.result is None else TaskResult(row.result),
+        attempt=row.attempt,
+        retries=row.retries,
+        node_faults=row.node_faults,
+        preemptions=row.preemptions,
+        node_id=row.node_id,
+        exit_code=row.exit_code,
+        outcome=None if row.outcome is None else Outcome(row.outcome),
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        reason=row.reason,
+    )

@@ -1,0 +1,94 @@
+"""Where the leader keeps what is handed out, and commits what comes back.
+
+Methods that take an `epoch` are one transaction each and raise `StaleLeaderError` when a later epoch has begun;
+nothing is written then. The others only read.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from node_bootstrap.protocol import Manifest, StopRef, TaskRef
+from scheduler.dispatch.records import HandOut, OpenMessage, OutgoingMessage, QueueLoad, ReadyStep, StepSources
+from scheduler.model import PoolDemand
+
+
+class DispatchStore(Protocol):
+    """Tasks on their way to nodes and back."""
+
+    def demand(self, pool: str) -> PoolDemand:
+        """Aggregate the pool's open tasks; `mean_task_seconds` is weighted by the steps that wait, where known."""
+        ...
+
+    def stops(self, pool: str) -> tuple[StopRef, ...]:
+        """Give the runs to stop: cancelled jobs with messages still out, and attempts made needless by a commit."""
+        ...
+
+    def ready_steps(self, pool: str) -> tuple[ReadyStep, ...]:
+        """Give the steps of active jobs with tasks that wait for a message."""
+        ...
+
+    def loads(self, pool: str) -> tuple[QueueLoad, ...]:
+        """Give what is out on the pool's queues, by queue and job."""
+        ...
+
+    def step_sources(self, job_id: str, step: int) -> StepSources:
+        """Give a step's definition and its inputs, resolved from committed manifests, for publishing."""
+        ...
+
+    def mark_published(self, epoch: int, job_id: str, step: int, inputs: str | None) -> None:
+        """Record that the step's blobs are in storage; `inputs` is the hash of its resolved inputs, if it has any."""
+        ...
+
+    def hand_out(self, epoch: int, orders: Sequence[tuple[str, HandOut]], deadline: datetime, now: datetime) -> None:
+        """Put the next ready tasks into messages of these ids: attempt + 1 each, a row in the outbox each.
+
+        An order for which no task is ready any more makes no message. After `deadline` a message counts as overdue.
+        """
+        ...
+
+    def unsent(self, limit: int) -> tuple[OutgoingMessage, ...]:
+        """Give the oldest messages in the outbox that are not marked sent."""
+        ...
+
+    def mark_sent(self, epoch: int, message_ids: Sequence[str], now: datetime) -> None:
+        """Mark messages as sent."""
+        ...
+
+    def start(
+        self, epoch: int, message_id: str, node_id: str, running: tuple[TaskRef, ...], deadline: datetime, now: datetime
+    ) -> bool:
+        """Record that a node works on a message and runs these attempts of it; False when it is not known.
+
+        The message is overdue after `deadline` at the earliest.
+        """
+        ...
+
+    def commit(self, epoch: int, blob: str, manifest: Manifest, now: datetime) -> bool:
+        """Apply every report of a manifest, by design section 6.6, once; False when its message is not known.
+
+        Dependents and the job's end follow in the same transaction.
+        """
+        ...
+
+    def give_back(
+        self,
+        epoch: int,
+        message_id: str,
+        now: datetime,
+        *,
+        reason: str,
+        running: tuple[TaskRef, ...] = (),
+        charge: bool = False,
+    ) -> bool:
+        """Make the unfinished tasks of a message ready again and close it; False when it is not known.
+
+        With `charge`, tasks that ran, by `running` or by the store, are charged a node fault and are suspect from now
+        on; commit what was uploaded first, so that none of these has ended. Without it nobody is charged. Repeating
+        it changes nothing.
+        """
+        ...
+
+    def open_messages(self) -> tuple[OpenMessage, ...]:
+        """Give the messages not yet accounted for, oldest first; few, since queues are kept shallow."""
+        ...

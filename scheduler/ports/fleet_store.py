@@ -1,0 +1,111 @@
+"""Groups, nodes, decisions and samples: the part of the store that the fleet's controller writes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from scheduler.autoscale.plan import Action, GroupHistory
+from scheduler.errors import CapacityErrorKind
+from scheduler.model import Decision, GroupKey, Node, NodeGroup, NodePhase, Sample
+from scheduler.settings import PoolSettings, SchedulerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChange:
+    """A change of one node's phase, valid only while its row is as it was decided upon (phase and control number)."""
+
+    node: Node
+    phase: NodePhase
+    reason: str
+
+
+class FleetStore(Protocol):
+    """Groups and nodes as last known. Methods that take an epoch raise `StaleLeaderError` when it has ended.
+
+    Two rules hold whatever is written: `removing` is absorbing (only `gone` follows), and a node's control number
+    never falls. A node first seen after the one of its name was gone is another machine, whose life begins anew; its
+    control number goes on.
+    """
+
+    def pools(self) -> tuple[PoolSettings, ...]:
+        """Give the pools of the settings last taken up, with their current groups."""
+        ...
+
+    def groups(self, pool: str) -> tuple[NodeGroup, ...]:
+        """Give a pool's groups that are not deleted: current ones as declared, then retired ones, newest first."""
+        ...
+
+    def nodes(self, pool: str) -> tuple[Node, ...]:
+        """Give a pool's nodes in order of `first_seen_at`; those gone for longer than a day are left out."""
+        ...
+
+    def decisions(self, pool: str, limit: int) -> tuple[Decision, ...]:
+        """Give the newest decisions, oldest first."""
+        ...
+
+    def samples(self, pool: str, limit: int) -> tuple[Sample, ...]:
+        """Give the newest samples, oldest first."""
+        ...
+
+    def targets(self, pool: str) -> tuple[int, int]:
+        """Give target and current nodes of the pool as last sampled."""
+        ...
+
+    def known_pools(self) -> tuple[str, ...]:
+        """Give the names of all pools that have groups, those no longer in the settings included."""
+        ...
+
+    def capacities(self, pool: str) -> Mapping[GroupKey, int]:
+        """Give the capacity that each group's set had when it was last read."""
+        ...
+
+    def histories(self, pool: str) -> Mapping[GroupKey, GroupHistory]:
+        """Give what happened to the orders of each group."""
+        ...
+
+    def sync_groups(self, epoch: int, settings: SchedulerSettings, now: datetime) -> None:
+        """Take settings up: their groups are current, all others are not; a group that was deleted comes back."""
+        ...
+
+    def save_nodes(self, epoch: int, nodes: tuple[Node, ...], now: datetime) -> None:
+        """Insert or overwrite rows, within the two rules."""
+        ...
+
+    def change_nodes(self, epoch: int, changes: tuple[NodeChange, ...], now: datetime) -> tuple[Node, ...]:
+        """Give nodes another phase and the next control number, in one transaction that reads each row again.
+
+        Gives the rows that were changed; those that are no longer as decided upon are left alone.
+        """
+        ...
+
+    def next_controls(self, epoch: int, seen: Mapping[str, int]) -> tuple[Node, ...]:
+        """Take a new control number for each node, above its present one and the one given, and give the rows."""
+        ...
+
+    def record_capacity(self, epoch: int, group: GroupKey, capacity: int) -> None:
+        """Keep the capacity that a set was read to have."""
+        ...
+
+    def record_order(self, epoch: int, group: GroupKey, now: datetime) -> None:
+        """Keep that capacity was raised; an older refusal is forgotten."""
+        ...
+
+    def record_refusal(self, epoch: int, group: GroupKey, kind: CapacityErrorKind, message: str, now: datetime) -> None:
+        """Keep that the cloud refused nodes."""
+        ...
+
+    def record_decisions(self, epoch: int, actions: tuple[Action, ...], now: datetime) -> tuple[Decision, ...]:
+        """Keep decisions, and give those kept: one that repeats its group's newest is left out.
+
+        It repeats when action, kind of reason and nodes are the same; each scale-out is an order of its own.
+        """
+        ...
+
+    def record_sample(self, epoch: int, sample: Sample) -> None:
+        """Keep a point of the timeline, unless it repeats the newest one less than 15 s after it."""
+        ...
+
+    def forget_group(self, epoch: int, group: GroupKey, now: datetime) -> None:
+        """Keep that a retired group's set and queue are deleted."""
+        ...

@@ -1,0 +1,106 @@
+"""`JobService` in process: users' commands and views over the stores."""
+
+from collections.abc import Callable
+
+from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
+from scheduler.model import Decision, Job, NewJob, Node, OutputFile, PoolView, Sample, Step, StorageAddress, Task
+from scheduler.ports.clock import Clock
+from scheduler.ports.fleet_store import FleetStore
+from scheduler.ports.job_store import JobStore
+from scheduler.settings import PoolSettings
+
+
+class Service:
+    """The scheduler as users meet it. Commands write the store only; the controller does the rest."""
+
+    def __init__(
+        self, job_store: JobStore, fleet_store: FleetStore, storage: Callable[[], StorageAddress], clock: Clock
+    ) -> None:
+        self._jobs = job_store
+        self._fleet = fleet_store
+        self._storage = storage
+        self._clock = clock
+
+    def create_job(self, new: NewJob) -> Job:
+        """Open a draft, or give the job that this idempotency key opened."""
+        if not new.name.strip():
+            raise InvalidRequestError("the job has no name; give it one")
+        if not new.idempotency_key:
+            raise InvalidRequestError("the idempotency key is empty; any unique text will do")
+        self._require_pool(new.pool, InvalidRequestError)
+        return self._jobs.create_job(new, self._clock.now())
+
+    def add_steps(self, job_id: str, chunk: int, steps: tuple[Step, ...]) -> None:
+        """Add a numbered chunk of steps to a draft; sending the same number again changes nothing."""
+        self._jobs.add_steps(job_id, chunk, steps)
+
+    def arm_job(self, job_id: str, task_count: int) -> Job:
+        """Start a draft whose tasks number `task_count`. Repeating is harmless."""
+        return self._jobs.arm_job(job_id, task_count, self._clock.now())
+
+    def get_job(self, job_id: str) -> Job:
+        """Give a job."""
+        return self._jobs.job(job_id)
+
+    def list_jobs(self) -> tuple[Job, ...]:
+        """Give every job, newest first."""
+        return self._jobs.jobs()
+
+    def cancel_job(self, job_id: str) -> Job:
+        """Cancel a job. A completed one stays as it is."""
+        return self._jobs.cancel_job(job_id, self._clock.now())
+
+    def list_tasks(self, job_id: str, after: int = -1, limit: int = 1000) -> tuple[Task, ...]:
+        """Give tasks with an id above `after`, in order of id."""
+        if limit < 1:
+            raise InvalidRequestError(f"limit is {limit}, must be at least 1")
+        return self._jobs.tasks(job_id, after, limit)
+
+    def list_outputs(self, job_id: str, task_id: int | None = None) -> tuple[OutputFile, ...]:
+        """Give the committed files of a job or of one task."""
+        return self._jobs.outputs(job_id, task_id)
+
+    def list_pools(self) -> tuple[PoolView, ...]:
+        """Give every pool."""
+        return tuple(self._pool_view(pool) for pool in self._fleet.pools())
+
+    def list_nodes(self, pool: str) -> tuple[Node, ...]:
+        """Give the nodes of a pool, gone ones of the last day included."""
+        self._require_pool(pool, NotFoundError)
+        return self._fleet.nodes(pool)
+
+    def list_decisions(self, pool: str, limit: int = 200) -> tuple[Decision, ...]:
+        """Give the newest decisions of a pool, oldest first."""
+        self._require_pool(pool, NotFoundError)
+        return self._fleet.decisions(pool, limit)
+
+    def list_samples(self, pool: str, limit: int = 5000) -> tuple[Sample, ...]:
+        """Give the newest points of a pool's timeline, oldest first."""
+        self._require_pool(pool, NotFoundError)
+        return self._fleet.samples(pool, limit)
+
+    def storage(self) -> StorageAddress:
+        """Say where files go."""
+        return self._storage()
+
+    def _pool_view(self, pool: PoolSettings) -> PoolView:
+        target, current = self._fleet.targets(pool.name)
+        newest = self._fleet.decisions(pool.name, 1)
+        return PoolView(
+            name=pool.name,
+            groups=self._fleet.groups(pool.name),
+            counts=self._jobs.counts(pool.name),
+            target_nodes=target,
+            current_nodes=current,
+            min_nodes=pool.policy.min_nodes,
+            max_nodes=pool.policy.max_nodes,
+            acceptable_wait=pool.policy.acceptable_wait,
+            last_decision=newest[-1] if newest else None,
+        )
+
+    def _require_pool(self, pool: str, error: type[InvalidRequestError | NotFoundError]) -> None:
+        names = sorted(known.name for known in self._fleet.pools())
+        if not names:
+            raise UnavailableError("the scheduler has not read the pools of its settings yet; try again in a moment")
+        if pool not in names:
+            raise error(f"there is no pool {pool!r}; there are: {', '.join(names)}")

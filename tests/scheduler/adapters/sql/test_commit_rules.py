@@ -1,0 +1,158 @@
+"""Whatever nodes report, however often, late and disordered: committed results stay, and every task ends."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import delete
+
+from node_bootstrap.protocol import Event, Outcome, TaskMessage, TaskRef, decode
+from scheduler.adapters.sql.database import METADATA, Database
+from scheduler.model import JobState, RetryPolicy, TaskState
+from tests.scheduler.job_world import World, step
+
+TABLES = [table for table in METADATA.sorted_tables if table.name != "store_identity"]
+RETRY = RetryPolicy(max_task_retries=1, max_node_faults=1, max_preemptions=1)
+MIXED = st.sampled_from([*Outcome, Outcome.SUCCESS, Outcome.SUCCESS, Outcome.SUCCESS])
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Database]:
+    """Give one database for all examples: opening it is most of an example's time."""
+    made = Database("sqlite://")
+    yield made
+    made.close()
+
+
+class Commits(RuleBasedStateMachine):
+    """A world in which nodes say anything about any message that was ever made."""
+
+    database: Database
+
+    @initialize(
+        first=st.integers(1, 6),
+        second=st.integers(1, 3),
+    )
+    def submit(self, first: int, second: int) -> None:
+        """Submit two jobs of two dependent steps and an independent one."""
+        with self.database.write() as connection:
+            for table in reversed(TABLES):
+                connection.execute(delete(table))
+        self.world = World(database=self.database)
+        self.messages: list[TaskMessage] = []
+        self.events: list[Event] = []
+        self.ended: dict[tuple[str, int], object] = {}
+        for key in ("one", "two"):
+            self.world.submit(
+                step("a", 0, first, retry=RETRY, expected=0.5),
+                step("b", first, second, ("a",), ("a",), retry=RETRY, expected=0.5),
+                step("c", first + second, 1, retry=RETRY, expected=0.5),
+                key=key,
+            )
+
+    @rule(slots=st.integers(1, 3))
+    def hand_out(self, slots: int) -> None:
+        """Make messages; a node may see them at any time from now on."""
+        self.world.hand_out(slots)
+        for item, message in self.world.receive():
+            self.messages.append(decode(TaskMessage, item.body))
+            assert message.tasks
+
+    @precondition(lambda self: self.messages)
+    @rule(data=st.data(), outcome=MIXED)
+    def report(self, data: st.DataObject, outcome: Outcome) -> None:
+        """Report some tasks of any message, be it old."""
+        message = data.draw(st.sampled_from(self.messages))
+        refs = data.draw(st.lists(st.sampled_from(message.tasks), min_size=1, unique=True))
+        run = f"r{len(self.events)}"
+        event = self.world.upload(message, refs, outcome, run)
+        self.events.append(event)
+        self.world.tell(event)
+        self.world.gather()
+
+    @precondition(lambda self: self.events)
+    @rule(data=st.data())
+    def repeat(self, data: st.DataObject) -> None:
+        """Send an event again."""
+        self.world.tell(data.draw(st.sampled_from(self.events)))
+        self.world.gather()
+
+    @precondition(lambda self: self.messages)
+    @rule(data=st.data())
+    def start(self, data: st.DataObject) -> None:
+        """Say that a node runs a task, true or not."""
+        message = data.draw(st.sampled_from(self.messages))
+        now = self.world.clock.now()
+        ref = data.draw(st.sampled_from(message.tasks))
+        assert self.world.store.start(self.world.epoch, message.message_id, "node", (ref,), now, now)
+
+    @precondition(lambda self: self.messages)
+    @rule(data=st.data(), charge=st.booleans())
+    def give_back(self, data: st.DataObject, charge: bool) -> None:
+        """Give a message back, or find it lost, or both."""
+        message = data.draw(st.sampled_from(self.messages))
+        running: tuple[TaskRef, ...] = tuple(data.draw(st.lists(st.sampled_from(message.tasks), max_size=1)))
+        self.world.store.give_back(
+            self.world.epoch,
+            message.message_id,
+            self.world.clock.now(),
+            reason="given back",
+            running=running,
+            charge=charge,
+        )
+
+    @rule(which=st.integers(0, 1), sure=st.integers(0, 2))
+    def cancel(self, which: int, sure: int) -> None:
+        """Cancel a job, now and then."""
+        if sure == 0:
+            self.world.jobs.cancel_job(self.world.jobs.jobs()[which].job_id, self.world.clock.now())
+
+    @invariant()
+    def ended_stays_ended(self) -> None:
+        """Assert that what was committed once never changes, nor do its files."""
+        for job in self.world.jobs.jobs() if hasattr(self, "world") else ():
+            for task in self.world.tasks(job.job_id):
+                if task.state is TaskState.COMPLETED:
+                    files = self.world.jobs.outputs(job.job_id, task.task_id)
+                    first = self.ended.setdefault((job.job_id, task.task_id), (task, files))
+                    assert first == (task, files)
+
+    @invariant()
+    def counters_are_right(self) -> None:
+        """Assert that counters equal a recount."""
+        if hasattr(self, "world"):
+            self.world.check_counters()
+
+    def teardown(self) -> None:
+        """Assert that both jobs end, whatever happened, once what is out is accounted for."""
+        if not hasattr(self, "world"):
+            return
+        world = self.world
+        for _ in range(30):
+            if all(job.state is JobState.COMPLETED for job in world.jobs.jobs()):
+                break
+            for message in world.store.open_messages():
+                world.store.give_back(world.epoch, message.message_id, world.clock.now(), reason="lost")
+            world.hand_out()
+            world.run_all()
+            world.gather()
+        assert all(job.state is JobState.COMPLETED for job in world.jobs.jobs())
+        self.ended_stays_ended()
+        world.check_counters()
+
+
+def test_commit_rules(database: Database) -> None:
+    """Committed results never change, counters are exact, and every task ends, in any order of events."""
+    Commits.database = database
+    # A failure is shown as it was found: shrinking one takes minutes.
+    limits = settings(max_examples=30, stateful_step_count=25, deadline=None, derandomize=True, phases=[Phase.generate])
+    run_state_machine_as_test(Commits, settings=limits)
