@@ -1,0 +1,139 @@
+"""Deploys a stack by Pulumi's Automation API: the same program and engine as plain `pulumi up`, none needed on PATH."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import pulumi.automation as auto
+from rich.console import Console
+
+from infra.config import parse
+from infra.local.toolchain import ToolchainError, pulumi_command
+from infra.program import program
+from infra.progress import Progress
+from infra.stacks import PROJECT_ROOT, deployment_file, environment_of, settings_of
+
+PROJECT = "millpond"
+
+# Retained by an earlier deployment, the same generation comes back: see `_hint`.
+_ALREADY_THERE = ("cannot create already existing resource", "already exists", "exists already")
+
+_Result = TypeVar("_Result")
+
+
+class DeployError(Exception):
+    """A deployment failed; the message says why, in the engine's or the cloud's words."""
+
+
+def check(stack: str) -> None:
+    """Raise `ConfigError` or `InvalidRequestError` if the stack's settings are wrong, before anything is started."""
+    parse(settings_of(stack))
+
+
+def up(stack: str, console: Console) -> Mapping[str, Any]:
+    """Deploy a stack and give its outputs, which are also written for the scheduler."""
+    check(stack)
+    selected = _select(stack, auto.create_or_select_stack)
+    progress = Progress(console, f"deploying {stack}", retained=_retained(selected))
+    result = _run(progress, lambda: selected.up(on_event=progress.on_event, color="never", suppress_outputs=True))
+    outputs = {name: output.value for name, output in result.outputs.items()}
+    _write_deployment(stack, outputs)
+    return outputs
+
+
+def preview(stack: str, console: Console) -> None:
+    """Show what `up` would change."""
+    check(stack)
+    selected = _select(stack, auto.create_or_select_stack)
+    progress = Progress(console, f"previewing {stack}", planning=True, retained=_retained(selected))
+    _run(progress, lambda: selected.preview(on_event=progress.on_event, color="never", suppress_outputs=True))
+
+
+def destroy(stack: str, console: Console) -> None:
+    """Remove the stack's resource group, and with it all that is in it, retained node groups and data too."""
+    selected = _select(stack, auto.select_stack)
+    progress = Progress(console, f"destroying {stack}")
+    _run(progress, lambda: selected.destroy(on_event=progress.on_event, color="never", suppress_outputs=True))
+    deployment_file(stack).unlink(missing_ok=True)
+
+
+def _select(stack: str, how: Callable[..., auto.Stack]) -> auto.Stack:
+    """Open the stack in the engine, with the environment that its settings ask for."""
+    # The program runs in this process and reads the same variables as the engine.
+    os.environ.update(environment_of(stack))
+    backend = os.environ.get("PULUMI_BACKEND_URL", "")
+    if backend.startswith("file://"):
+        os.makedirs(backend.removeprefix("file://"), exist_ok=True)  # noqa: PTH103 - a URL's path, not ours
+    options = auto.LocalWorkspaceOptions(work_dir=str(PROJECT_ROOT), pulumi_command=_engine())
+    try:
+        return how(stack_name=stack, project_name=PROJECT, program=program, opts=options)
+    except auto.StackNotFoundError:
+        raise DeployError(f"the stack {stack!r} is not deployed: there is nothing to do") from None
+    except auto.CommandError as error:
+        raise DeployError(f"the engine cannot open the stack {stack!r}: {_last_words(str(error))}") from error
+
+
+def _engine() -> auto.PulumiCommand:
+    """Give the engine that the toolchain found or got."""
+    try:
+        path = pulumi_command()
+    except ToolchainError as error:
+        raise DeployError(str(error)) from error
+    # The SDK takes the folder above `bin`; an engine that lies otherwise was found on PATH.
+    return auto.PulumiCommand(root=str(path.parent.parent)) if path.parent.name == "bin" else auto.PulumiCommand()
+
+
+def _run(progress: Progress, operation: Callable[[], _Result]) -> _Result:
+    """Run an engine operation, telling what it does; `DeployError` has what went wrong and nothing else."""
+    started = time.monotonic()
+    progress.console.print(f"{progress.title} ...", markup=False, highlight=False)
+    try:
+        with progress.live():
+            result = operation()
+    except auto.ConcurrentUpdateError as error:
+        raise DeployError(
+            "another deployment of this stack runs; wait for it. If it was killed: `pulumi cancel` after"
+            ' eval "$(millpond local env)"'
+        ) from error
+    except auto.CommandError as error:
+        problems = progress.problems or [_last_words(str(error))]
+        raise DeployError(_hint("\n".join(problems))) from error
+    progress.console.print(
+        f"{progress.title}: {progress.summary()}, {time.monotonic() - started:.1f} s", markup=False, highlight=False
+    )
+    return result
+
+
+def _retained(stack: auto.Stack) -> frozenset[str]:
+    """Give the URNs that the engine will only forget when the program no longer declares them."""
+    deployment = stack.export_stack().deployment or {}
+    return frozenset(item["urn"] for item in deployment.get("resources", []) if item.get("retainOnDelete"))
+
+
+def _hint(problem: str) -> str:
+    """Add what to do where the cloud's own words leave one helpless."""
+    if any(words in problem for words in _ALREADY_THERE):
+        return (
+            f"{problem}\nIf this is a node group: its machines are declared as they were before, and those of that time"
+            " still finish their work. Try again when they are gone (`millpond pool nodes`), or set a higher `revision`"
+            " on the group to have new ones beside them now."
+        )
+    return problem
+
+
+def _last_words(output: str) -> str:
+    """Take the error lines out of an engine's output."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line.removeprefix("stderr: ") for line in lines if "error:" in line.lower()]
+    return "\n".join(errors or lines[-5:])
+
+
+def _write_deployment(stack: str, outputs: Mapping[str, Any]) -> None:
+    """Write the outputs for `millpond scheduler run`, whole or not at all; there is no secret among them."""
+    path = deployment_file(stack)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(outputs, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
