@@ -56,10 +56,14 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "infra.deploy_commands", "commands", "Remove a stack with all that is in it.", part="destroy"
         ),
         "job": Command(
-            "scheduler.cli", "job", "Submit, follow and cancel jobs; get their outputs.", speaks_to_stack=True
+            "scheduler.cli.jobs", "job", "Submit, follow and cancel jobs; get their outputs.", speaks_to_stack=True
         ),
-        "pool": Command("scheduler.cli", "pool", "Look at pools, nodes and scaling decisions.", speaks_to_stack=True),
-        "scheduler": Command("scheduler.cli", "scheduler", "Run the scheduler of a stack.", speaks_to_stack=True),
+        "pool": Command(
+            "scheduler.cli.pools", "pool", "Look at pools, nodes and scaling decisions.", speaks_to_stack=True
+        ),
+        "scheduler": Command(
+            "scheduler.cli.process", "scheduler", "Run the scheduler of a stack.", speaks_to_stack=True
+        ),
         "local": Command("infra.local.cli", "app", "Start, stop and look at the Azure of this machine."),
     }
 )
