@@ -1,0 +1,376 @@
+"""`FleetStore` in SQL."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, insert, or_, select, update
+from sqlalchemy import func as sql_function
+
+from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.fleet_schema import DECISIONS, DEPLOYMENT, GROUPS, NODES, SAMPLES
+from scheduler.autoscale.plan import ACTION_NAMES, Action, GroupHistory, Hold, ScaleOut
+from scheduler.errors import CapacityErrorKind
+from scheduler.model import Decision, GroupKey, GroupPriority, Node, NodeGroup, NodePhase, Sample
+from scheduler.ports.fleet_store import NodeChange
+from scheduler.settings import PoolSettings, SchedulerSettings, dump_settings, load_settings
+
+# How long a node that is gone stays in listings.
+_GONE_KEPT = timedelta(days=1)
+
+# How often a sample is kept while nothing changes.
+_SAMPLE_EVERY = timedelta(seconds=15)
+
+_ENDED = frozenset({NodePhase.LOST, NodePhase.REMOVING, NodePhase.GONE})
+
+
+class SqlFleetStore:
+    """Groups, nodes, decisions and samples in the store's database."""
+
+    def __init__(self, database: Database) -> None:
+        """Use a database, shared with the other parts of the store."""
+        self._database = database
+
+    def pools(self) -> tuple[PoolSettings, ...]:
+        """Give the pools of the settings last taken up."""
+        with self._database.read() as connection:
+            text = connection.execute(select(DEPLOYMENT.c.settings)).scalar_one_or_none()
+        return load_settings(text).pools if text is not None else ()
+
+    def known_pools(self) -> tuple[str, ...]:
+        """Give the names of all pools that have groups."""
+        query = select(GROUPS.c.pool).where(GROUPS.c.forgotten_at.is_(None)).distinct().order_by(GROUPS.c.pool)
+        with self._database.read() as connection:
+            return tuple(connection.execute(query).scalars())
+
+    def groups(self, pool: str) -> tuple[NodeGroup, ...]:
+        """Give a pool's groups, current ones first."""
+        query = (
+            select(GROUPS)
+            .where(GROUPS.c.pool == pool, GROUPS.c.forgotten_at.is_(None))
+            .order_by(GROUPS.c.current.desc(), GROUPS.c.position, GROUPS.c.declared_at.desc())
+        )
+        with self._database.read() as connection:
+            return tuple(_group(row) for row in connection.execute(query))
+
+    def nodes(self, pool: str) -> tuple[Node, ...]:
+        """Give a pool's nodes, those gone for longer than a day left out."""
+        with self._database.read() as connection:
+            newest = connection.execute(
+                select(sql_function.max(NODES.c.gone_at)).where(NODES.c.pool == pool)
+            ).scalar_one()
+            # There is no clock here: the day counts back from the newest departure, so a quiet pool keeps its last.
+            kept: ColumnElement[bool] = NODES.c.gone_at.is_(None)
+            if newest is not None:
+                kept = or_(kept, NODES.c.gone_at >= newest - _GONE_KEPT)
+            query = select(NODES).where(NODES.c.pool == pool, kept).order_by(NODES.c.first_seen_at, NODES.c.node_id)
+            return tuple(_node(row) for row in connection.execute(query))
+
+    def decisions(self, pool: str, limit: int) -> tuple[Decision, ...]:
+        """Give the newest decisions, oldest first."""
+        return tuple(_decision(row) for row in self._newest(DECISIONS, pool, limit))
+
+    def samples(self, pool: str, limit: int) -> tuple[Sample, ...]:
+        """Give the newest samples, oldest first."""
+        return tuple(_sample(row) for row in self._newest(SAMPLES, pool, limit))
+
+    def targets(self, pool: str) -> tuple[int, int]:
+        """Give target and current nodes as last sampled."""
+        newest = self.samples(pool, 1)
+        return (newest[0].target_nodes, newest[0].current_nodes) if newest else (0, 0)
+
+    def capacities(self, pool: str) -> Mapping[GroupKey, int]:
+        """Give the capacities last read."""
+        query = select(GROUPS).where(GROUPS.c.pool == pool)
+        with self._database.read() as connection:
+            return {_key(row): row.capacity or 0 for row in connection.execute(query)}
+
+    def histories(self, pool: str) -> Mapping[GroupKey, GroupHistory]:
+        """Give what happened to the orders of each group."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(GROUPS).where(GROUPS.c.pool == pool, GROUPS.c.forgotten_at.is_(None))
+            ).all()
+            return {_key(row): _history(connection, row) for row in rows}
+
+    def sync_groups(self, epoch: int, settings: SchedulerSettings, now: datetime) -> None:
+        """Take settings up."""
+        with self._database.lead(epoch) as connection:
+            connection.execute(delete(DEPLOYMENT))
+            connection.execute(insert(DEPLOYMENT).values(only=1, settings=dump_settings(settings)))
+            connection.execute(update(GROUPS).values(current=False))
+            position = 0
+            for pool in settings.pools:
+                for group in pool.groups:
+                    _declare(connection, group, position, now)
+                    position += 1
+
+    def save_nodes(self, epoch: int, nodes: tuple[Node, ...], now: datetime) -> None:
+        """Insert or overwrite rows: `removing` stays, control numbers never fall."""
+        if not nodes:
+            return
+        with self._database.lead(epoch) as connection:
+            present = _rows(connection, tuple(node.node_id for node in nodes))
+            for node in nodes:
+                _write(connection, node, present.get(node.node_id), now)
+
+    def change_nodes(self, epoch: int, changes: tuple[NodeChange, ...], now: datetime) -> tuple[Node, ...]:
+        """Give nodes another phase and the next control number, where they are as they were decided upon."""
+        changed: list[Node] = []
+        with self._database.lead(epoch) as connection:
+            present = _rows(connection, tuple(change.node.node_id for change in changes))
+            for change in changes:
+                row = present.get(change.node.node_id)
+                if row is None or not _as_decided_upon(row, change.node):
+                    continue
+                node = dataclasses.replace(
+                    _node(row),
+                    phase=change.phase,
+                    reason=change.reason,
+                    control_number=row.control_number + 1,
+                    idle_since=None,
+                )
+                _write(connection, node, row, now)
+                changed.append(node)
+        return tuple(changed)
+
+    def next_controls(self, epoch: int, seen: Mapping[str, int]) -> tuple[Node, ...]:
+        """Take a new control number for each node, above its present one and the one given."""
+        taken: list[Node] = []
+        with self._database.lead(epoch) as connection:
+            for node_id, row in sorted(_rows(connection, tuple(seen)).items()):
+                number = max(row.control_number, seen[node_id]) + 1
+                connection.execute(update(NODES).where(NODES.c.node_id == node_id).values(control_number=number))
+                taken.append(dataclasses.replace(_node(row), control_number=number))
+        return tuple(taken)
+
+    def record_capacity(self, epoch: int, group: GroupKey, capacity: int) -> None:
+        """Keep the capacity that a set was read to have."""
+        with self._database.lead(epoch) as connection:
+            connection.execute(update(GROUPS).where(_of(GROUPS, group)).values(capacity=capacity))
+
+    def record_order(self, epoch: int, group: GroupKey, now: datetime) -> None:
+        """Keep that capacity was raised."""
+        with self._database.lead(epoch) as connection:
+            connection.execute(
+                update(GROUPS)
+                .where(_of(GROUPS, group))
+                .values(ordered_at=now, refused_at=None, refused_kind=None, refused_message=None)
+            )
+
+    def record_refusal(self, epoch: int, group: GroupKey, kind: CapacityErrorKind, message: str, now: datetime) -> None:
+        """Keep that the cloud refused nodes."""
+        with self._database.lead(epoch) as connection:
+            connection.execute(
+                update(GROUPS)
+                .where(_of(GROUPS, group))
+                .values(refused_at=now, refused_kind=kind.value, refused_message=message)
+            )
+
+    def record_decisions(self, epoch: int, actions: tuple[Action, ...], now: datetime) -> tuple[Decision, ...]:
+        """Keep decisions that do not repeat the newest of their group, and give those kept."""
+        kept: list[Decision] = []
+        with self._database.lead(epoch) as connection:
+            for action in actions:
+                decision = _made(action, now)
+                if isinstance(action, ScaleOut) or not _repeats(connection, decision, action.reason.kind.value):
+                    connection.execute(insert(DECISIONS).values(_values(decision, action.reason.kind.value)))
+                    kept.append(decision)
+        return tuple(kept)
+
+    def record_sample(self, epoch: int, sample: Sample) -> None:
+        """Keep a point of the timeline."""
+        newest = self.samples(sample.pool, 1)
+        if newest:
+            repeats = dataclasses.replace(newest[0], at=sample.at) == sample
+            if repeats and sample.at - newest[0].at < _SAMPLE_EVERY:
+                return
+        with self._database.lead(epoch) as connection:
+            connection.execute(insert(SAMPLES).values(dataclasses.asdict(sample)))
+
+    def forget_group(self, epoch: int, group: GroupKey, now: datetime) -> None:
+        """Keep that a retired group's set and queue are deleted; a current group is left alone."""
+        with self._database.lead(epoch) as connection:
+            connection.execute(
+                update(GROUPS).where(_of(GROUPS, group), GROUPS.c.current.is_(False)).values(forgotten_at=now)
+            )
+
+    def _newest(self, table: Table, pool: str, limit: int) -> list[Row[Any]]:
+        query = select(table).where(table.c.pool == pool).order_by(table.c.id.desc()).limit(limit)
+        with self._database.read() as connection:
+            return list(reversed(connection.execute(query).all()))
+
+
+def _of(table: Table, group: GroupKey) -> ColumnElement[bool]:
+    return and_(table.c.pool == group.pool, table.c.name == group.name, table.c.generation == group.generation)
+
+
+def _key(row: Row[Any]) -> GroupKey:
+    return GroupKey(pool=row.pool, name=row.name, generation=row.generation)
+
+
+def _group(row: Row[Any]) -> NodeGroup:
+    return NodeGroup(
+        key=_key(row),
+        scale_set=row.scale_set,
+        queue=row.queue,
+        vm_size=row.vm_size,
+        priority=GroupPriority(row.priority),
+        task_slots=row.task_slots,
+        max_nodes=row.max_nodes,
+        current=row.current,
+    )
+
+
+def _declare(connection: Connection, group: NodeGroup, position: int, now: datetime) -> None:
+    values = {
+        "scale_set": group.scale_set,
+        "queue": group.queue,
+        "vm_size": group.vm_size,
+        "priority": group.priority.value,
+        "task_slots": group.task_slots,
+        "max_nodes": group.max_nodes,
+        "current": True,
+        "position": position,
+        "forgotten_at": None,
+    }
+    if connection.execute(update(GROUPS).where(_of(GROUPS, group.key)).values(values)).rowcount == 0:
+        connection.execute(insert(GROUPS).values(**values, **dataclasses.asdict(group.key), declared_at=now))
+
+
+def _history(connection: Connection, row: Row[Any]) -> GroupHistory:
+    """Read orders and refusals off the group, and failed boots off its nodes."""
+    key = _key(row)
+    last_ready = connection.execute(select(sql_function.max(NODES.c.ready_at)).where(_of(NODES, key))).scalar_one()
+    failed = select(sql_function.count(), sql_function.max(NODES.c.ended_at)).where(
+        _of(NODES, key), NODES.c.ready_at.is_(None), NODES.c.ended_at.is_not(None)
+    )
+    if last_ready is not None:
+        failed = failed.where(NODES.c.ended_at > last_ready)
+    count, newest = connection.execute(failed).one()
+    return GroupHistory(
+        failed_boots=count,
+        failed_boot_at=newest,
+        refused_at=row.refused_at,
+        refused_kind=CapacityErrorKind(row.refused_kind) if row.refused_kind else None,
+        refused_message=row.refused_message or "",
+        ordered_at=row.ordered_at,
+    )
+
+
+def _rows(connection: Connection, node_ids: tuple[str, ...]) -> dict[str, Row[Any]]:
+    rows = connection.execute(select(NODES).where(NODES.c.node_id.in_(node_ids)))
+    return {row.node_id: row for row in rows}
+
+
+def _node(row: Row[Any]) -> Node:
+    return Node(
+        node_id=row.node_id,
+        group=_key(row),
+        instance_id=row.instance_id,
+        phase=NodePhase(row.phase),
+        control_number=row.control_number,
+        incarnation=row.incarnation,
+        first_seen_at=row.first_seen_at,
+        ready_at=row.ready_at,
+        status_at=row.status_at,
+        idle_since=row.idle_since,
+        gone_at=row.gone_at,
+        held=tuple(json.loads(row.held)),
+        reason=row.reason,
+    )
+
+
+def _as_decided_upon(row: Row[Any], node: Node) -> bool:
+    return (
+        not row.removal
+        and row.phase == node.phase.value
+        and row.control_number == node.control_number
+        and row.incarnation == node.incarnation
+    )
+
+
+def _write(connection: Connection, node: Node, present: Row[Any] | None, now: datetime) -> None:
+    """Write one row, within the two rules."""
+    if present is not None and present.gone_at is not None and node.first_seen_at > present.gone_at:
+        control_number, removal, ended_at = present.control_number, False, None  # another machine of this name
+    elif present is not None:
+        control_number, removal, ended_at = present.control_number, bool(present.removal), present.ended_at
+    else:
+        control_number, removal, ended_at = 0, False, None
+    removal = removal or node.phase is NodePhase.REMOVING
+    phase = NodePhase.REMOVING if removal and node.phase is not NodePhase.GONE else node.phase
+    ended_at = (ended_at or now) if phase in _ENDED else None
+    values = {
+        **dataclasses.asdict(node.group),
+        "instance_id": node.instance_id,
+        "phase": phase.value,
+        "control_number": max(node.control_number, control_number),
+        "incarnation": node.incarnation,
+        "first_seen_at": node.first_seen_at,
+        "ready_at": node.ready_at,
+        "status_at": node.status_at,
+        "idle_since": node.idle_since,
+        "gone_at": node.gone_at,
+        "held": json.dumps(node.held),
+        "reason": node.reason,
+        "removal": removal,
+        "ended_at": ended_at,
+    }
+    if present is None:
+        connection.execute(insert(NODES).values(node_id=node.node_id, **values))
+    else:
+        connection.execute(update(NODES).where(NODES.c.node_id == node.node_id).values(values))
+
+
+def _made(action: Action, now: datetime) -> Decision:
+    nodes = () if isinstance(action, ScaleOut | Hold) else action.nodes
+    count = action.count if isinstance(action, ScaleOut) else len(nodes)
+    return Decision(now, action.group, ACTION_NAMES[type(action)], count, nodes, action.reason.sentence)
+
+
+def _values(decision: Decision, kind: str) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(decision.group),
+        "at": decision.at,
+        "action": decision.action,
+        "kind": kind,
+        "count": decision.count,
+        "nodes": json.dumps(decision.nodes),
+        "reason": decision.reason,
+    }
+
+
+def _repeats(connection: Connection, decision: Decision, kind: str) -> bool:
+    newest = connection.execute(
+        select(DECISIONS.c.action, DECISIONS.c.kind, DECISIONS.c.nodes)
+        .where(_of(DECISIONS, decision.group))
+        .order_by(DECISIONS.c.id.desc())
+        .limit(1)
+    ).first()
+    return newest is not None and tuple(newest) == (decision.action, kind, json.dumps(decision.nodes))
+
+
+def _decision(row: Row[Any]) -> Decision:
+    return Decision(
+        at=row.at,
+        group=_key(row),
+        action=row.action,
+        count=row._mapping["count"],  # noqa: SLF001  the public name; `row.count` is the method of tuples
+        nodes=tuple(json.loads(row.nodes)),
+        reason=row.reason,
+    )
+
+
+def _sample(row: Row[Any]) -> Sample:
+    return Sample(
+        at=row.at,
+        pool=row.pool,
+        active_tasks=row.active_tasks,
+        running_tasks=row.running_tasks,
+        target_nodes=row.target_nodes,
+        current_nodes=row.current_nodes,
+        booting_nodes=row.booting_nodes,
+    )

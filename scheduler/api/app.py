@@ -1,0 +1,111 @@
+"""The HTTP application: each route is one method of `JobService`."""
+
+from typing import Annotated
+
+from fastapi import Body, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from scheduler.api.guard import LoopbackGuard
+from scheduler.api.problem import MEDIA_TYPE, Problem, problem, problem_of
+from scheduler.errors import MillpondError
+from scheduler.model import Decision, Job, NewJob, Node, OutputFile, PoolView, Sample, Step, StorageAddress, Task
+from scheduler.ports.job_service import JobService
+
+_NOT_FOUND = 404
+_UNPROCESSABLE = 422
+_Limit = Annotated[int, Query(ge=1, le=100_000)]
+
+
+def create_app(service: JobService, token: str) -> FastAPI:
+    """Build the application that serves `service` to callers on this machine that know `token`."""
+    app = FastAPI(
+        title="Millpond", openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    app.add_middleware(LoopbackGuard, token=token)
+    app.add_exception_handler(MillpondError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_no_route)
+    _add_job_routes(app, service)
+    _add_pool_routes(app, service)
+    return app
+
+
+def _add_job_routes(app: FastAPI, service: JobService) -> None:
+    @app.post("/v1/jobs")
+    def create_job(new: Annotated[NewJob, Body()]) -> Job:
+        return service.create_job(new)
+
+    @app.get("/v1/jobs")
+    def list_jobs() -> tuple[Job, ...]:
+        return service.list_jobs()
+
+    @app.get("/v1/jobs/{job_id}")
+    def get_job(job_id: str) -> Job:
+        return service.get_job(job_id)
+
+    @app.put("/v1/jobs/{job_id}/chunks/{chunk}", status_code=204)
+    def add_steps(job_id: str, chunk: int, steps: Annotated[tuple[Step, ...], Body()]) -> None:
+        service.add_steps(job_id, chunk, steps)
+
+    @app.post("/v1/jobs/{job_id}/arm")
+    def arm_job(job_id: str, task_count: Annotated[int, Body(embed=True)]) -> Job:
+        return service.arm_job(job_id, task_count)
+
+    @app.post("/v1/jobs/{job_id}/cancel")
+    def cancel_job(job_id: str) -> Job:
+        return service.cancel_job(job_id)
+
+    @app.get("/v1/jobs/{job_id}/tasks")
+    def list_tasks(job_id: str, after: int = -1, limit: _Limit = 1000) -> tuple[Task, ...]:
+        return service.list_tasks(job_id, after, limit)
+
+    @app.get("/v1/jobs/{job_id}/outputs")
+    def list_outputs(job_id: str, task_id: int | None = None) -> tuple[OutputFile, ...]:
+        return service.list_outputs(job_id, task_id)
+
+
+def _add_pool_routes(app: FastAPI, service: JobService) -> None:
+    @app.get("/v1/pools")
+    def list_pools() -> tuple[PoolView, ...]:
+        return service.list_pools()
+
+    @app.get("/v1/pools/{pool}/nodes")
+    def list_nodes(pool: str) -> tuple[Node, ...]:
+        return service.list_nodes(pool)
+
+    @app.get("/v1/pools/{pool}/decisions")
+    def list_decisions(pool: str, limit: _Limit = 200) -> tuple[Decision, ...]:
+        return service.list_decisions(pool, limit)
+
+    @app.get("/v1/pools/{pool}/samples")
+    def list_samples(pool: str, limit: _Limit = 5000) -> tuple[Sample, ...]:
+        return service.list_samples(pool, limit)
+
+    @app.get("/v1/storage")
+    def storage() -> StorageAddress:
+        return service.storage()
+
+
+def _on_error(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, MillpondError):
+        raise error
+    return _answer(problem_of(error))
+
+
+def _on_invalid(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    findings = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+    return _answer(problem("invalid-request", _UNPROCESSABLE, f"the request cannot be understood: {findings}"))
+
+
+def _on_no_route(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    name = "not-found" if error.status_code == _NOT_FOUND else "refused"
+    return _answer(problem(name, error.status_code, f"{request.method} {request.url.path}: {error.detail}"))
+
+
+def _answer(document: Problem) -> Response:
+    return Response(document.model_dump_json(), status_code=document.status, media_type=MEDIA_TYPE)

@@ -1,0 +1,138 @@
+"""`JobService` over HTTP, for the command line and other programs."""
+
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from scheduler.api.problem import error_of
+from scheduler.errors import UnavailableError
+from scheduler.model import Decision, Job, NewJob, Node, OutputFile, PoolView, Sample, Step, StorageAddress, Task
+
+_Record = TypeVar("_Record")
+
+_NEW_JOB = TypeAdapter(NewJob)
+_STEPS: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
+_JOB = TypeAdapter(Job)
+_JOBS: TypeAdapter[tuple[Job, ...]] = TypeAdapter(tuple[Job, ...])
+_TASKS: TypeAdapter[tuple[Task, ...]] = TypeAdapter(tuple[Task, ...])
+_OUTPUTS: TypeAdapter[tuple[OutputFile, ...]] = TypeAdapter(tuple[OutputFile, ...])
+_POOLS: TypeAdapter[tuple[PoolView, ...]] = TypeAdapter(tuple[PoolView, ...])
+_NODES: TypeAdapter[tuple[Node, ...]] = TypeAdapter(tuple[Node, ...])
+_DECISIONS: TypeAdapter[tuple[Decision, ...]] = TypeAdapter(tuple[Decision, ...])
+_SAMPLES: TypeAdapter[tuple[Sample, ...]] = TypeAdapter(tuple[Sample, ...])
+_STORAGE = TypeAdapter(StorageAddress)
+
+_TIMEOUT_SECONDS = 30.0
+
+
+class HttpJobService:
+    """The service behind an address; every method raises what the service itself raises.
+
+    `UnavailableError` also when nobody answers, `AccessDeniedError` when the token is refused.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url.rstrip("/")
+        # The scheduler is on this machine: proxies from the environment must not see the token.
+        self._client = httpx.Client(
+            base_url=self._url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=_TIMEOUT_SECONDS,
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def create_job(self, new: NewJob) -> Job:
+        """Open a draft."""
+        return self._record(_JOB, "POST", "/v1/jobs", body=_NEW_JOB.dump_json(new))
+
+    def add_steps(self, job_id: str, chunk: int, steps: tuple[Step, ...]) -> None:
+        """Add a numbered chunk of steps."""
+        self._send("PUT", f"/v1/jobs/{_segment(job_id)}/chunks/{chunk}", body=_STEPS.dump_json(steps))
+
+    def arm_job(self, job_id: str, task_count: int) -> Job:
+        """Start a draft."""
+        body = TypeAdapter(dict[str, int]).dump_json({"task_count": task_count})
+        return self._record(_JOB, "POST", f"/v1/jobs/{_segment(job_id)}/arm", body=body)
+
+    def get_job(self, job_id: str) -> Job:
+        """Give a job."""
+        return self._record(_JOB, "GET", f"/v1/jobs/{_segment(job_id)}")
+
+    def list_jobs(self) -> tuple[Job, ...]:
+        """Give every job."""
+        return self._record(_JOBS, "GET", "/v1/jobs")
+
+    def cancel_job(self, job_id: str) -> Job:
+        """Cancel a job."""
+        return self._record(_JOB, "POST", f"/v1/jobs/{_segment(job_id)}/cancel")
+
+    def list_tasks(self, job_id: str, after: int = -1, limit: int = 1000) -> tuple[Task, ...]:
+        """Give tasks with an id above `after`."""
+        return self._record(_TASKS, "GET", f"/v1/jobs/{_segment(job_id)}/tasks", query={"after": after, "limit": limit})
+
+    def list_outputs(self, job_id: str, task_id: int | None = None) -> tuple[OutputFile, ...]:
+        """Give committed files."""
+        query = {} if task_id is None else {"task_id": task_id}
+        return self._record(_OUTPUTS, "GET", f"/v1/jobs/{_segment(job_id)}/outputs", query=query)
+
+    def list_pools(self) -> tuple[PoolView, ...]:
+        """Give every pool."""
+        return self._record(_POOLS, "GET", "/v1/pools")
+
+    def list_nodes(self, pool: str) -> tuple[Node, ...]:
+        """Give the nodes of a pool."""
+        return self._record(_NODES, "GET", f"/v1/pools/{_segment(pool)}/nodes")
+
+    def list_decisions(self, pool: str, limit: int = 200) -> tuple[Decision, ...]:
+        """Give the newest decisions of a pool."""
+        return self._record(_DECISIONS, "GET", f"/v1/pools/{_segment(pool)}/decisions", query={"limit": limit})
+
+    def list_samples(self, pool: str, limit: int = 5000) -> tuple[Sample, ...]:
+        """Give the newest points of a pool's timeline."""
+        return self._record(_SAMPLES, "GET", f"/v1/pools/{_segment(pool)}/samples", query={"limit": limit})
+
+    def storage(self) -> StorageAddress:
+        """Say where files go."""
+        return self._record(_STORAGE, "GET", "/v1/storage")
+
+    def _record(self, adapter: TypeAdapter[_Record], method: str, path: str, **options: Any) -> _Record:
+        answer = self._send(method, path, **options)
+        try:
+            return adapter.validate_json(answer)
+        except ValidationError as error:
+            raise UnavailableError(
+                f"{method} {self._url}{path} answered what this version cannot read; "
+                f"are scheduler and command line of the same version? {error}"
+            ) from error
+
+    def _send(self, method: str, path: str, *, body: bytes | None = None, query: dict[str, int] | None = None) -> bytes:
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        try:
+            answer = self._client.request(method, path, content=body, params=query or {}, headers=headers)
+        except httpx.HTTPError as error:
+            raise UnavailableError(
+                f"the scheduler does not answer at {self._url} ({type(error).__name__}: {error}); "
+                "start it with `millpond scheduler run`"
+            ) from error
+        if not answer.is_success:
+            raise error_of(answer.status_code, answer.content, f"{method} {self._url}{path}")
+        return answer.content
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")

@@ -1,0 +1,174 @@
+"""Wiring: which adapters stand behind the ports of a deployed environment."""
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from azure.core.credentials import TokenCredential
+
+from scheduler.adapters.azure_lease import BlobLeaderLease
+from scheduler.adapters.azure_storage import AzureBlobs, AzureQueues
+from scheduler.adapters.scale_set import ScaleSetCapacity
+from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
+from scheduler.adapters.sql.fleet_store import SqlFleetStore
+from scheduler.adapters.sql.job_store import SqlJobStore
+from scheduler.controller.collect import Collect
+from scheduler.controller.feed import Feed
+from scheduler.controller.fleet import Fleet
+from scheduler.controller.loop import Controller
+from scheduler.controller.reconcile import Reconcile
+from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
+from scheduler.model import StorageAddress
+from scheduler.ports.clock import Clock
+from scheduler.ports.job_service import JobService
+from scheduler.ports.storage import Blobs
+from scheduler.service import Service
+from scheduler.settings import SchedulerSettings, load_settings
+
+_LOG = logging.getLogger(__name__)
+
+
+class _Closing(Protocol):
+    def close(self) -> None: ...
+
+
+_Part = TypeVar("_Part", bound=_Closing)
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Give the present instant, in UTC."""
+        return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class BlobAddress:
+    """A blob's address in parts: `endpoint` ends with a slash."""
+
+    endpoint: str
+    container: str
+    name: str
+
+
+def parse_blob_url(url: str) -> BlobAddress:
+    """Split `https://<account host>[/<account>]/<container>/<name>`; `InvalidRequestError` when it is not one."""
+    parts = urlsplit(url)
+    *before, container, name = parts.path.split("/") if parts.path.count("/") >= 2 else ("", "", "")  # noqa: PLR2004
+    if parts.scheme not in {"http", "https"} or not parts.netloc or not container or not name or parts.query:
+        raise InvalidRequestError(
+            f"{url!r} is no address of settings; give the stack output scheduler_settings_url, "
+            "https://<account>.blob.core.windows.net/<container>/<name>"
+        )
+    return BlobAddress(f"{parts.scheme}://{parts.netloc}{'/'.join(before)}/", container, name)
+
+
+class BlobSettings:
+    """The deployment's settings, read again when their ETag changes."""
+
+    def __init__(self, blobs: Blobs, address: BlobAddress) -> None:
+        self._blobs = blobs
+        self._address = address
+        self._etag: str | None = None
+        self._first: SchedulerSettings | None = None
+
+    def read(self) -> SchedulerSettings:
+        """Read the settings now; `NotFoundError` says how to make them."""
+        where = f"{self._address.container}/{self._address.name} at {self._address.endpoint}"
+        try:
+            return load_settings(self._blobs.read(self._address.container, self._address.name))
+        except NotFoundError as error:
+            raise NotFoundError(f"there are no settings {where}; deploy with `millpond up` first: {error}") from error
+
+    def changed(self) -> SchedulerSettings | None:
+        """Give the settings if they are new since the last call that gave some."""
+        listed = self._blobs.list(self._address.container, self._address.name)
+        etag = next((entry.etag for entry in listed if entry.name == self._address.name), None)
+        if etag is None:
+            raise UnavailableError("the settings are gone; nothing is changed, deploy with `millpond up` again")
+        if etag == self._etag:
+            return None
+        settings = self.read()
+        self._warn_of_moves(settings)
+        self._etag = etag
+        return settings
+
+    def again(self) -> None:
+        """Have the next call give them, new or not."""
+        self._etag = None
+
+    def _warn_of_moves(self, settings: SchedulerSettings) -> None:
+        """Adapters are made once, so other addresses need another process."""
+        first = self._first = self._first or settings
+        for name in ("subscription_id", "resource_group", "resource_manager", "blob_endpoint", "queue_endpoint"):
+            if getattr(first, name) != getattr(settings, name):
+                _LOG.warning("the settings name another %s; start the scheduler again to use it", name)
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A scheduler, ready to run: `service` answers users, `controller` does the work."""
+
+    service: JobService
+    controller: Controller
+    clock: Clock
+    interval: float
+    close: Callable[[], None]
+
+    def run(self, stop: threading.Event) -> None:
+        """Step, wait the interval, and again, until stopped; then give leadership up and close everything."""
+        try:
+            while not stop.is_set():
+                self.controller.step(self.clock.now())
+                stop.wait(self.interval)
+            self.controller.release()
+        finally:
+            self.close()
+
+
+def build(settings_url: str, store_url: str, clock: Clock, credential: TokenCredential, interval: float) -> App:
+    """Connect the scheduler of a deployment; its settings must be readable now."""
+    address = parse_blob_url(settings_url)
+    with ExitStack() as opened:
+        blobs = _opened(opened, AzureBlobs(credential, address.endpoint))
+        source = BlobSettings(blobs, address)
+        settings = source.read()
+        queues = _opened(opened, AzureQueues(credential, settings.queue_endpoint))
+        capacity = _opened(
+            opened,
+            ScaleSetCapacity(credential, settings.subscription_id, settings.resource_group, settings.resource_manager),
+        )
+        lease = _opened(opened, BlobLeaderLease(credential, settings.blob_endpoint))
+        database = _opened(opened, Database(store_url))
+        jobs, dispatch, fleet_store = SqlJobStore(database), SqlDispatchStore(database), SqlFleetStore(database)
+        controller = Controller(
+            lease,
+            database,
+            source,
+            fleet_store,
+            collect=Collect(dispatch, queues, blobs),
+            reconcile=Reconcile(dispatch, queues, blobs),
+            feed=Feed(dispatch, queues, blobs),
+            fleet=Fleet(fleet_store, dispatch, capacity, queues, blobs),
+        )
+        storage = StorageAddress(blob_endpoint=settings.blob_endpoint)
+        return App(
+            service=Service(jobs, fleet_store, lambda: storage, clock),
+            controller=controller,
+            clock=clock,
+            interval=interval,
+            close=opened.pop_all().close,
+        )
+
+
+def _opened(stack: ExitStack, part: _Part) -> _Part:
+    """Have a part closed with the rest, also when a later one cannot be opened."""
+    stack.callback(part.close)
+    return part

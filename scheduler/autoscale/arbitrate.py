@@ -1,0 +1,201 @@
+"""Which groups of a pool give the nodes that its work needs, and which nodes go."""
+
+import math
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from scheduler.autoscale.assess import Assessment
+from scheduler.autoscale.desire import Desire
+from scheduler.autoscale.plan import Action, Drain, Hold, Reason, ReasonKind, Remove, ScaleOut, Undrain
+from scheduler.model import GroupKey, Node
+from scheduler.policy import ScalingPolicy
+
+
+def arbitrate(
+    policy: ScalingPolicy, wanted: Desire, groups: tuple[Assessment, ...], now: datetime
+) -> tuple[Action, ...]:
+    """Plan for the groups of one pool, in declared order.
+
+    Missing slots are taken from draining nodes first, then bought from the first group with room. Idle nodes go from
+    the last group first, and only while what is left is enough without any group that could not be read. Nodes of
+    retired generations all go. A plan never both buys and drains for a pool: what retires is drained a step earlier.
+    """
+    current = tuple(each for each in groups if each.group.current)
+    known = tuple(each for each in current if each.unknown is None)
+    retiring = _retire(groups)
+    shortage = _Shortage(
+        slots=wanted.slots - sum(each.serving_slots for each in current),
+        nodes=policy.min_nodes - sum(each.serving for each in current),
+    )
+    actions: list[Action] = list(retiring)
+    if shortage.exists:
+        actions += _take_back(shortage, known, wanted)
+        orders = _buy(shortage, known, policy, sum(each.asked_for for each in groups), wanted)
+        actions += _after_draining(orders) if retiring else orders
+    else:
+        actions += _drain_idle(policy, wanted, known, now)
+    taken_back = {name for action in actions if isinstance(action, Undrain) for name in action.nodes}
+    for each in groups:
+        if each.unknown is None:
+            actions += _remove(each, taken_back)
+    acted = {action.group for action in actions if not isinstance(action, Hold)}
+    actions = [action for action in actions if not isinstance(action, Hold) or action.group not in acted]
+    named = {action.group for action in actions}
+    bought = sum(action.count for action in actions if isinstance(action, ScaleOut))
+    pool_full = sum(each.asked_for for each in groups) + bought >= policy.max_nodes
+    actions += [_hold(each, policy, wanted, shortage, pool_full) for each in groups if each.group.key not in named]
+    return tuple(actions)
+
+
+@dataclass(slots=True)
+class _Shortage:
+    """What is still missing while groups are gone through."""
+
+    slots: int
+    nodes: int
+    bought_from: list[GroupKey] = field(default_factory=list)
+
+    @property
+    def exists(self) -> bool:
+        return self.slots > 0 or self.nodes > 0
+
+    def nodes_of(self, each: Assessment) -> int:
+        return max(math.ceil(self.slots / each.group.task_slots), self.nodes, 0)
+
+    def met_by(self, each: Assessment, count: int) -> None:
+        self.slots -= count * each.group.task_slots
+        self.nodes -= count
+        self.bought_from.append(each.group.key)
+
+
+def _retire(groups: tuple[Assessment, ...]) -> tuple[Drain, ...]:
+    reason = Reason(ReasonKind.RETIRED, "a newer generation of the group is declared; what runs may end")
+    return tuple(
+        Drain(each.group.key, tuple(sorted(_names(each.working + each.booting))), reason)
+        for each in groups
+        if not each.group.current and each.unknown is None and (each.working or each.booting)
+    )
+
+
+def _take_back(shortage: _Shortage, known: tuple[Assessment, ...], wanted: Desire) -> list[Action]:
+    actions: list[Action] = []
+    for each in known:
+        candidates = each.draining + each.drained
+        count = min(len(candidates), shortage.nodes_of(each))
+        if count:
+            shortage.met_by(each, count)
+            sentence = f"{wanted.sentence}; draining nodes taken back before any is bought: {count}"
+            reason = Reason(ReasonKind.NEEDED_AGAIN, sentence)
+            actions.append(Undrain(each.group.key, _names(candidates[:count]), reason))
+    return actions
+
+
+def _buy(
+    shortage: _Shortage, known: tuple[Assessment, ...], policy: ScalingPolicy, asked_for: int, wanted: Desire
+) -> list[ScaleOut]:
+    orders: list[ScaleOut] = []
+    pool_room = max(0, policy.max_nodes - asked_for)
+    for each in known:
+        for_work = shortage.slots > 0
+        count = min(shortage.nodes_of(each), each.room, pool_room)
+        if count == 0:
+            continue
+        has = (
+            f"nodes that serve or boot: {each.serving}, with {each.group.task_slots} slots each; {count} more asked for"
+        )
+        if for_work:
+            reason = Reason(ReasonKind.BACKLOG, f"{wanted.sentence}; {has}")
+        else:
+            reason = Reason(ReasonKind.MINIMUM, f"the pool keeps at least {policy.min_nodes} nodes; {has}")
+        orders.append(ScaleOut(each.group.key, count, reason))
+        shortage.met_by(each, count)
+        pool_room -= count
+    return orders
+
+
+def _after_draining(orders: list[ScaleOut]) -> list[Action]:
+    return [
+        Hold(order.group, Reason(ReasonKind.DRAIN_FIRST, f"retired nodes are drained first; then {order.count} more"))
+        for order in orders
+    ]
+
+
+def _drain_idle(policy: ScalingPolicy, wanted: Desire, known: tuple[Assessment, ...], now: datetime) -> list[Action]:
+    actions: list[Action] = []
+    slots = sum(each.serving_slots for each in known)
+    nodes = sum(each.serving for each in known)
+    for each in reversed(known):
+        idle = [node for node in each.working if _idle_too_long(node, policy, now)]
+        idle.sort(key=lambda node: (node.idle_since, node.node_id))
+        spare_slots = (slots - wanted.slots) // each.group.task_slots
+        count = max(0, min(len(idle), spare_slots, nodes - policy.min_nodes))
+        if count:
+            sentence = f"no message held for {policy.idle_timeout.total_seconds():g} s; {wanted.sentence}"
+            actions.append(
+                Drain(each.group.key, tuple(sorted(_names(tuple(idle[:count])))), Reason(ReasonKind.IDLE, sentence))
+            )
+            slots -= count * each.group.task_slots
+            nodes -= count
+    return actions
+
+
+def _idle_too_long(node: Node, policy: ScalingPolicy, now: datetime) -> bool:
+    return node.idle_since is not None and not node.held and now - node.idle_since >= policy.idle_timeout
+
+
+def _remove(each: Assessment, taken_back: set[str]) -> list[Action]:
+    drained = tuple(node for node in each.drained if node.node_id not in taken_back)
+    causes = (
+        (drained, ReasonKind.DRAINED, "drained: nothing runs on it and it takes no more work"),
+        (each.failed_boots, ReasonKind.BOOT_FAILED, "never became ready"),
+        (each.lost, ReasonKind.LOST, "lost"),
+    )
+    return [
+        Remove(each.group.key, _names(nodes), Reason(kind, _sentence(nodes, sentence)))
+        for nodes, kind, sentence in causes
+        if nodes
+    ]
+
+
+def _sentence(nodes: tuple[Node, ...], sentence: str) -> str:
+    causes = sorted({node.reason for node in nodes if node.reason})
+    return f"{sentence}: {'; '.join(causes)}" if causes else sentence
+
+
+def _hold(each: Assessment, policy: ScalingPolicy, wanted: Desire, shortage: _Shortage, pool_full: bool) -> Hold:
+    return Hold(each.group.key, _hold_reason(each, policy, wanted, shortage, pool_full))
+
+
+def _hold_reason(
+    each: Assessment, policy: ScalingPolicy, wanted: Desire, shortage: _Shortage, pool_full: bool
+) -> Reason:
+    if each.unknown is not None:
+        return Reason(ReasonKind.UNKNOWN_FLEET, f"the group could not be read, so it is left as it is: {each.unknown}")
+    if not each.group.current:
+        return _retired_reason(each)
+    if shortage.exists and each.blocked is not None:
+        return Reason(each.blocked.kind, f"{wanted.sentence}; {each.blocked.sentence}")
+    if shortage.exists and pool_full:
+        sentence = f"{wanted.sentence}; the pool is at its maximum of {policy.max_nodes} nodes"
+        return Reason(ReasonKind.AT_MAXIMUM, sentence)
+    if shortage.bought_from:
+        others = ", ".join(key.name for key in shortage.bought_from)
+        return Reason(ReasonKind.OTHER_GROUP, f"{wanted.sentence}; given by {others}")
+    if wanted.slots == 0 and each.serving == 0:
+        return Reason(ReasonKind.NO_WORK, f"{wanted.sentence} and no node is up")
+    serve, boot = len(each.working), each.serving - len(each.working)
+    sentence = (
+        f"{wanted.sentence}; nodes that serve: {serve}, that boot: {boot}, with {each.group.task_slots} slots each"
+    )
+    return Reason(ReasonKind.ENOUGH, sentence)
+
+
+def _retired_reason(each: Assessment) -> Reason:
+    if each.asked_for == 0:
+        return Reason(ReasonKind.RETIRED, "retired and empty: its set and queue are deleted")
+    sentence = f"retired; nodes that end their work or are being removed: {each.asked_for}"
+    return Reason(ReasonKind.RETIRED, sentence)
+
+
+def _names(nodes: tuple[Node, ...]) -> tuple[str, ...]:
+    return tuple(node.node_id for node in nodes)

@@ -1,0 +1,133 @@
+"""What a group's nodes are good for, and how many more may be asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from scheduler.autoscale.plan import GroupFleet, GroupHistory, Reason, ReasonKind
+from scheduler.errors import CapacityErrorKind
+from scheduler.model import Node, NodeGroup, NodePhase
+from scheduler.policy import ScalingPolicy
+
+# How long nothing is asked of a set after a refusal. Allocation: Karpenter keeps a refused offering for 3 minutes.
+# Quota and size are mended by people, but a quota also frees itself when other nodes go, so it is tried more often.
+BACK_OFF: Mapping[CapacityErrorKind, timedelta] = MappingProxyType(
+    {
+        CapacityErrorKind.ALLOCATION: timedelta(minutes=3),
+        CapacityErrorKind.QUOTA: timedelta(minutes=5),
+        CapacityErrorKind.SKU: timedelta(minutes=30),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """A group's nodes by what can be done with them, each in order of name; the lists do not overlap.
+
+    ordered     nodes asked for that are not listed yet and may still be expected
+    asked_for   machines there are or will be, those being removed included
+    room        how many more may be asked for, the pool's bounds aside; where it is 0, `blocked` says why
+    """
+
+    group: NodeGroup
+    unknown: str | None
+    working: tuple[Node, ...]
+    booting: tuple[Node, ...]
+    draining: tuple[Node, ...]
+    drained: tuple[Node, ...]
+    failed_boots: tuple[Node, ...]
+    lost: tuple[Node, ...]
+    ordered: int
+    asked_for: int
+    room: int
+    blocked: Reason | None
+
+    @property
+    def serving(self) -> int:
+        """Nodes that run tasks or will soon."""
+        return len(self.working) + len(self.booting) + self.ordered
+
+    @property
+    def serving_slots(self) -> int:
+        """Slots of those nodes."""
+        return self.serving * self.group.task_slots
+
+
+def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now: datetime) -> Assessment:
+    """Sort a group's nodes and count its room."""
+    nodes = sorted((node for node in fleet.nodes if node.phase is not NodePhase.GONE), key=lambda node: node.node_id)
+    failed = tuple(node for node in nodes if _failed_to_boot(node, policy, now))
+    failed_ids = {node.node_id for node in failed}
+    rest = [node for node in nodes if node.node_id not in failed_ids]
+    booting = _in_phase(rest, NodePhase.BOOTING)
+    expected = history.ordered_at is not None and now - history.ordered_at < policy.boot_deadline
+    # A set's capacity falls when a deletion begins, so what is being removed is not among what it asks for.
+    kept = sum(node.phase is not NodePhase.REMOVING for node in nodes)
+    unlisted = max(0, fleet.capacity - kept)
+    ordered = unlisted if expected else 0
+    asked_for = len(nodes) + unlisted
+    room, blocked = _room(fleet.group, history, policy, now, asked_for, len(booting) + ordered, unlisted - ordered)
+    return Assessment(
+        group=fleet.group,
+        unknown=fleet.unknown,
+        working=_in_phase(rest, NodePhase.WORKING),
+        booting=booting,
+        draining=_in_phase(rest, NodePhase.DRAINING),
+        drained=_in_phase(rest, NodePhase.DRAINED),
+        failed_boots=failed,
+        lost=_in_phase(rest, NodePhase.LOST),
+        ordered=ordered,
+        asked_for=asked_for,
+        room=room,
+        blocked=blocked,
+    )
+
+
+def _in_phase(nodes: list[Node], phase: NodePhase) -> tuple[Node, ...]:
+    return tuple(node for node in nodes if node.phase is phase)
+
+
+def _failed_to_boot(node: Node, policy: ScalingPolicy, now: datetime) -> bool:
+    if node.ready_at is not None:
+        return False
+    if node.phase is NodePhase.LOST:
+        return True
+    waits = node.phase in {NodePhase.BOOTING, NodePhase.DRAINING}
+    return waits and now - node.first_seen_at >= policy.boot_deadline
+
+
+def _room(
+    group: NodeGroup,
+    history: GroupHistory,
+    policy: ScalingPolicy,
+    now: datetime,
+    asked_for: int,
+    underway: int,
+    overdue: int,
+) -> tuple[int, Reason | None]:
+    """Count how many more nodes may be asked for; with 0 comes the reason."""
+    room = max(0, group.max_nodes - asked_for)
+    if room == 0:
+        if overdue:
+            sentence = f"{overdue} nodes asked for have not come within {_minutes(policy.boot_deadline)}; see the set"
+            return 0, Reason(ReasonKind.ORDER_OVERDUE, f"{sentence} {group.scale_set} in Azure")
+        return 0, Reason(ReasonKind.AT_MAXIMUM, f"the group is at its maximum of {group.max_nodes} nodes")
+    if history.refused_at is not None and history.refused_kind is not None:
+        again = history.refused_at + BACK_OFF[history.refused_kind]
+        if now < again:
+            sentence = f"Azure refused nodes ({history.refused_kind.value}): {history.refused_message}; asked again"
+            return 0, Reason(ReasonKind.CAPACITY_REFUSED, f"{sentence} after {again:%H:%M:%S} UTC")
+    if history.failed_boots >= policy.max_failed_boots and history.failed_boot_at is not None:
+        again = history.failed_boot_at + policy.boot_deadline
+        sentence = f"{history.failed_boots} boots in a row failed (boot records: `nodes` container, boot/)"
+        if now < again:
+            return 0, Reason(ReasonKind.BOOT_BREAKER, f"{sentence}; one is tried after {again:%H:%M:%S} UTC")
+        if underway:
+            return 0, Reason(ReasonKind.BOOT_BREAKER, f"{sentence}; one is being tried")
+        return 1, None
+    return room, None
+
+
+def _minutes(span: timedelta) -> str:
+    return f"{span.total_seconds() / 60:.3g} min"

@@ -1,0 +1,59 @@
+"""The decision of section 8 of the design: from demand and fleet to a plan, with a reason for everything."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from scheduler.autoscale.arbitrate import arbitrate
+from scheduler.autoscale.assess import assess
+from scheduler.autoscale.desire import desire
+from scheduler.autoscale.plan import Action, GroupFleet, GroupHistory, Hold, Plan, Reason, ReasonKind
+from scheduler.model import GroupKey, NodePhase, PoolDemand
+from scheduler.policy import ScalingPolicy
+
+
+def decide(
+    policies: Mapping[str, ScalingPolicy],
+    demand: Mapping[str, PoolDemand | None],
+    fleet: tuple[GroupFleet, ...],
+    history: Mapping[GroupKey, GroupHistory],
+    now: datetime,
+) -> Plan:
+    """Plan what to do with every group.
+
+    `demand` is None, or lacks the pool, where it could not be read: then nothing of the pool is changed. A pool that
+    lacks a policy is no longer declared; its groups are all retired.
+    """
+    pools = dict.fromkeys(each.group.key.pool for each in fleet)
+    actions: list[Action] = []
+    for pool in pools:
+        groups = tuple(each for each in fleet if each.group.key.pool == pool)
+        actions += _decide_pool(policies.get(pool, ScalingPolicy()), demand.get(pool), groups, history, now)
+    return Plan(tuple(actions))
+
+
+def _decide_pool(
+    policy: ScalingPolicy,
+    demand: PoolDemand | None,
+    groups: tuple[GroupFleet, ...],
+    history: Mapping[GroupKey, GroupHistory],
+    now: datetime,
+) -> tuple[Action, ...]:
+    if demand is None:
+        reason = Reason(
+            ReasonKind.UNKNOWN_DEMAND, "the pool's work could not be read, so its nodes are left as they are"
+        )
+        return tuple(Hold(each.group.key, reason) for each in groups)
+    assessed = tuple(assess(each, history.get(each.group.key, GroupHistory()), policy, now) for each in groups)
+    wanted = desire(policy, demand, _retiring_runs(groups), now)
+    return arbitrate(policy, wanted, assessed, now)
+
+
+def _retiring_runs(groups: tuple[GroupFleet, ...]) -> int:
+    """Count the slots in use on retired nodes: a message keeps one slot."""
+    return sum(
+        len(node.held)
+        for each in groups
+        if not each.group.current
+        for node in each.nodes
+        if node.phase is not NodePhase.GONE
+    )

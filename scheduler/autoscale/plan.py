@@ -1,0 +1,132 @@
+"""What the decision is made from, and what it says: frozen records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+from scheduler.errors import CapacityErrorKind
+from scheduler.model import GroupKey, Node, NodeGroup
+
+
+class ReasonKind(StrEnum):
+    """Why; the sentence beside it has the numbers. A decision that repeats with the same kind is one entry."""
+
+    BACKLOG = "backlog"
+    MINIMUM = "minimum"
+    NEEDED_AGAIN = "needed_again"
+    IDLE = "idle"
+    RETIRED = "retired"
+    DRAINED = "drained"
+    BOOT_FAILED = "boot_failed"
+    LOST = "lost"
+    ENOUGH = "enough"
+    NO_WORK = "no_work"
+    OTHER_GROUP = "other_group"
+    AT_MAXIMUM = "at_maximum"
+    DRAIN_FIRST = "drain_first"
+    ORDER_OVERDUE = "order_overdue"
+    BOOT_BREAKER = "boot_breaker"
+    CAPACITY_REFUSED = "capacity_refused"
+    UNKNOWN_DEMAND = "unknown_demand"
+    UNKNOWN_FLEET = "unknown_fleet"
+    CHANGED_MEANWHILE = "changed_meanwhile"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an action is taken: a kind for programs and a sentence with its numbers for people."""
+
+    kind: ReasonKind
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleOut:
+    """Ask for `count` more nodes."""
+
+    group: GroupKey
+    count: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Undrain:
+    """Take draining or drained nodes back."""
+
+    group: GroupKey
+    nodes: tuple[str, ...]
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Give these nodes no new work; what runs on them ends."""
+
+    group: GroupKey
+    nodes: tuple[str, ...]
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Delete these nodes: each is drained, lost, or has failed to boot."""
+
+    group: GroupKey
+    nodes: tuple[str, ...]
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Do nothing, and say why."""
+
+    group: GroupKey
+    reason: Reason
+
+
+Action = ScaleOut | Undrain | Drain | Remove | Hold
+
+# What people read in place of the class names.
+ACTION_NAMES: Mapping[type[Action], str] = MappingProxyType(
+    {ScaleOut: "scale_out", Undrain: "undrain", Drain: "drain", Remove: "remove", Hold: "hold"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Actions to be applied in this order; every group has at least one."""
+
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFleet:
+    """What is known of one group: its nodes (gone ones left out or not) and the capacity its set was asked for.
+
+    Groups of a pool stand in declared order. Where the group could not be read now, `unknown` says why, and nodes and
+    capacity are the last ones known.
+    """
+
+    group: NodeGroup
+    nodes: tuple[Node, ...]
+    capacity: int
+    unknown: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupHistory:
+    """What happened to a group's orders.
+
+    failed_boots     boots in a row, up to now, that ended without a status; the last failed at `failed_boot_at`
+    refused_at       when the cloud last refused nodes, with its kind and words; None once it has given some since
+    ordered_at       when capacity was last raised
+    """
+
+    failed_boots: int = 0
+    failed_boot_at: datetime | None = None
+    refused_at: datetime | None = None
+    refused_kind: CapacityErrorKind | None = None
+    refused_message: str = ""
+    ordered_at: datetime | None = None

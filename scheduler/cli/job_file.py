@@ -1,0 +1,307 @@
+"""A job file (YAML): what it may hold, and how it becomes the steps of a job.
+
+    name: value-at-risk              # shown to people
+    pool: risk                       # where it runs
+    priority: 0                      # higher goes first
+    parameters: {tasks: 24}          # with defaults; `--set tasks=48` changes one; null means: must be set
+    files: [simulate.py]             # put into every task's working directory; or {name there: path here}
+    steps:
+      - name: simulate
+        array: ${{ parameters.tasks }}          # this many tasks; MILLPOND_TASK_INDEX tells them apart
+        command: [python3, simulate.py]         # words, or one text that is split into words; no shell is run
+        files: {model.json: data/model.json}    # besides those of the job
+        environment: {MODE: fast}
+        outputs: ["*.bin"]                      # patterns of files to keep; stdout.txt and stderr.txt are always kept
+        wall_clock_limit: 10m                   # a number with s, m, h or d
+        retries: 3                              # of a task that failed by its own fault
+        exit_codes: {permanent: [2], ignorable: [3]}
+        expected_time: 2s                       # of one task; sizes the pool before any has been measured
+      - name: merge
+        command: python3 merge.py
+        inputs_from: [simulate]                 # its outputs, as simulate/<task index>/<path>; waits for it, too
+        depends_on: [simulate]                  # waits for it without its outputs
+
+Paths here are relative to the job file. Every finding is reported at once.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from scheduler.cli.parameters import ParameterError, Scalar, merge, substitute, written
+from scheduler.errors import InvalidRequestError
+
+_Item = TypeVar("_Item")
+
+_NAME = r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?$"
+_DURATION = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>s|m|h|d)")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# A definition and its ranges are small at any count; this bound catches a slip of the keyboard.
+_MAX_ARRAY = 1_000_000
+
+
+def _duration(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("expected a number with its unit (s, m, h or d), such as 90s or 1.5h")  # noqa: TRY004  pydantic reports ValueErrors only
+    match = _DURATION.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is no duration; write a number with its unit (s, m, h or d), such as 90s or 1.5h")
+    return timedelta(seconds=float(match["number"]) * _UNIT_SECONDS[match["unit"]])
+
+
+def _words(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(shlex.split(value))
+    return value
+
+
+def _some(value: tuple[_Item, ...]) -> tuple[_Item, ...]:
+    if not value:
+        raise ValueError("expected at least one")
+    return value
+
+
+def _text(value: object) -> object:
+    return written(value) if isinstance(value, bool | int | float) else value
+
+
+def _files(value: object) -> object:
+    if isinstance(value, list):
+        return {str(item): str(item) for item in value}
+    return value
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or path == PurePosixPath():
+        raise ValueError(f"{name!r} must name a file below the task's working directory; write `name there: path here`")
+    return str(path)
+
+
+_Text = Annotated[str, BeforeValidator(_text)]
+_Name = Annotated[str, Field(pattern=_NAME)]
+_Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
+_Files = Annotated[dict[Annotated[str, BeforeValidator(_inside)], str], BeforeValidator(_files)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExitCodes(_Part):
+    """Which exit codes need no second try (permanent) and which are as good as none (ignorable)."""
+
+    permanent: tuple[int, ...] = ()
+    ignorable: tuple[int, ...] = ()
+
+
+class JobStep(_Part):
+    """One step: `array` tasks of one command."""
+
+    name: _Name
+    command: Annotated[tuple[_Text, ...], BeforeValidator(_words), AfterValidator(_some)]
+    array: Annotated[int, Field(ge=1, le=_MAX_ARRAY)] = 1
+    depends_on: tuple[str, ...] = ()
+    inputs_from: tuple[str, ...] = ()
+    files: _Files = {}
+    environment: dict[str, _Text] = {}
+    outputs: tuple[str, ...] = ()
+    wall_clock_limit: _Duration | None = None
+    retries: Annotated[int, Field(ge=0)] = 3
+    exit_codes: ExitCodes = ExitCodes()
+    expected_time: _Duration | None = None
+
+
+class JobFile(_Part):
+    """A whole job, its parameters already put in."""
+
+    name: _Name
+    pool: _Name
+    priority: int = 0
+    parameters: dict[str, Scalar | None] = {}
+    files: _Files = {}
+    steps: Annotated[tuple[JobStep, ...], AfterValidator(_some)]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedJob:
+    """A job file that was read and found right; `folder` is what its paths are relative to."""
+
+    job: JobFile
+    folder: Path
+
+    def files_of(self, step: JobStep) -> dict[str, Path]:
+        """Give the files of a step's tasks, the job's included: name there → path here."""
+        return {name: self.folder / source for name, source in {**self.job.files, **step.files}.items()}
+
+
+def load_job(path: Path, settings: Sequence[str] = ()) -> LoadedJob:
+    """Read a job file; `InvalidRequestError` tells everything that is wrong with it and with the settings."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = yaml.safe_load(text)
+    except OSError as error:
+        raise InvalidRequestError(f"the job file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError(f"the job file {path} is not UTF-8 text: {error.reason}") from error
+    except yaml.YAMLError as error:
+        raise InvalidRequestError(f"the job file {path} is not YAML: {error}") from error
+    findings = _Findings(path, tree)
+    if not isinstance(value, dict):
+        findings.add((), "expected a mapping with name, pool and steps")
+        raise findings.error()
+    parameters = _parameters(value.get("parameters"), settings, findings)
+    value = {
+        key: part if key == "parameters" else _substituted(part, parameters, (key,), findings)
+        for key, part in value.items()
+    }
+    job = _validated(value, findings)
+    if job is not None:
+        _check_steps(job.steps, findings)
+    _check_files(value, path.parent, findings)
+    if findings:
+        raise findings.error()
+    if job is None:
+        raise AssertionError("a job that does not validate has findings")
+    return LoadedJob(job, path.parent)
+
+
+class _Findings:
+    """What is wrong with a job file, each with its line."""
+
+    def __init__(self, path: Path, tree: yaml.Node | None) -> None:
+        self._path = path
+        self._tree = tree
+        self._lines: list[tuple[int, str]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def add(self, where: Sequence[str | int], message: str) -> None:
+        line = _line(self._tree, where)
+        name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
+        self._lines.append((line, f"{self._path}:{line}: {name}: {message}" if name else f"{self._path}: {message}"))
+
+    def error(self) -> InvalidRequestError:
+        found = [text for _, text in sorted(self._lines, key=lambda pair: pair[0])]
+        heading = "1 thing is" if len(found) == 1 else f"{len(found)} things are"
+        return InvalidRequestError("\n".join([f"{heading} wrong with the job:", *(f"  {text}" for text in found)]))
+
+
+def _line(node: yaml.Node | None, where: Sequence[str | int]) -> int:
+    """Line of the innermost part of the YAML tree that `where` leads to."""
+    line = 1 if node is None else node.start_mark.line + 1
+    for part in where:
+        following = None
+        if isinstance(node, yaml.MappingNode):
+            pair = next((pair for pair in node.value if pair[0].value == str(part)), None)
+            if pair is not None:
+                line, following = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            following = node.value[part]
+            line = following.start_mark.line + 1
+        if following is None:
+            return line
+        node = following
+    return line
+
+
+def _parameters(value: object, settings: Sequence[str], findings: _Findings) -> dict[str, Scalar]:
+    defaults: dict[str, Scalar | None] = {}
+    if isinstance(value, dict):
+        for name, default in value.items():
+            if default is None or isinstance(default, bool | int | float | str):
+                defaults[str(name)] = default
+    values, found = merge(defaults, settings)
+    for message in found:
+        findings.add(("parameters",), message)
+    return values
+
+
+def _substituted(
+    value: object, parameters: Mapping[str, Scalar], where: tuple[str | int, ...], findings: _Findings
+) -> object:
+    if isinstance(value, str):
+        # A command text is split into words first, so that a value with blanks stays one word.
+        if where[-1] == "command":
+            value = _split_command(value, where, findings)
+        else:
+            try:
+                return substitute(value, parameters)
+            except ParameterError as error:
+                findings.add(where, str(error))
+                return value
+    if isinstance(value, dict):
+        return {key: _substituted(part, parameters, (*where, str(key)), findings) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_substituted(part, parameters, (*where, index), findings) for index, part in enumerate(value)]
+    return value
+
+
+def _split_command(text: str, where: tuple[str | int, ...], findings: _Findings) -> list[str]:
+    # A reference may hold blanks of its own, which do not part words.
+    compact = re.sub(r"\$\{\{\s*(.*?)\s*\}\}", r"${{\1}}", text)
+    try:
+        return shlex.split(compact)
+    except ValueError as error:
+        findings.add(where, f"cannot be split into words: {error}")
+        return [text]
+
+
+def _validated(value: Mapping[str, Any], findings: _Findings) -> JobFile | None:
+    try:
+        return JobFile.model_validate(value)
+    except ValidationError as error:
+        for item in error.errors():
+            where = [part for part in item["loc"] if part != "[key]"]
+            message = item["msg"].removeprefix("Value error, ")
+            if item["type"] == "extra_forbidden":
+                message = "this key is not known; see the job file's format in `millpond job submit --help`"
+            findings.add(where, message)
+        return None
+
+
+def _check_steps(steps: Sequence[JobStep], findings: _Findings) -> None:
+    seen: set[str] = set()
+    names = {step.name for step in steps}
+    for index, step in enumerate(steps):
+        if step.name in seen:
+            findings.add(("steps", index, "name"), f"there are two steps {step.name!r}")
+        for key, others in (("depends_on", step.depends_on), ("inputs_from", step.inputs_from)):
+            for other in others:
+                if other not in names:
+                    findings.add(("steps", index, key), f"there is no step {other!r}")
+                elif other not in seen:
+                    findings.add(("steps", index, key), f"the step {other!r} must stand before {step.name!r}")
+        seen.add(step.name)
+
+
+def _check_files(value: Mapping[str, Any], folder: Path, findings: _Findings) -> None:
+    for where, name, source in _sources(value):
+        path = folder / source
+        if not path.is_file():
+            what = "is no file" if path.exists() else "does not exist"
+            findings.add((*where, name), f"the input file {path} {what}")
+
+
+def _sources(value: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+    """Give every input file that a job names, as far as it can be understood: where, name there, path here."""
+    steps = value.get("steps")
+    parts: list[tuple[tuple[str | int, ...], object]] = [(("files",), value.get("files"))]
+    for index, step in enumerate(steps if isinstance(steps, list) else []):
+        if isinstance(step, dict):
+            parts.append((("steps", index, "files"), step.get("files")))
+    for where, files in parts:
+        named = _files(files)
+        if isinstance(named, dict):
+            for name, source in named.items():
+                if isinstance(source, str):
+                    yield where, str(name), source

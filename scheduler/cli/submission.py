@@ -1,0 +1,96 @@
+"""From a job file to a running job: upload, draft, chunks, arm. Every step may be repeated."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from node_bootstrap.protocol import ExitCodeRules, FileRef, TaskDefinition
+from scheduler.cli.job_file import JobStep, LoadedJob
+from scheduler.cli.upload import upload
+from scheduler.errors import UnavailableError
+from scheduler.model import Job, NewJob, RetryPolicy, Step
+from scheduler.ports.job_service import JobService
+from scheduler.ports.storage import Blobs
+
+_Answer = TypeVar("_Answer")
+
+# A step is a few kilobytes however many tasks it has, so that a chunk stays far below any request limit.
+_STEPS_IN_CHUNK = 50
+_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job that was armed, and what its upload sent."""
+
+    job: Job
+    sent_files: int
+    unchanged_files: int
+
+
+def submit(
+    service: JobService, blobs: Blobs, loaded: LoadedJob, key: str, sleep: Callable[[float], None] = time.sleep
+) -> Submitted:
+    """Send a job; with the same key again, go on where a broken connection left it.
+
+    `UnavailableError` after a few tries; the draft stays and the same key continues it.
+    """
+    paths = {path for step in loaded.job.steps for path in loaded.files_of(step).values()}
+    uploaded = upload(blobs, paths)
+    steps = _steps(loaded, uploaded.files)
+    new = NewJob(name=loaded.job.name, pool=loaded.job.pool, idempotency_key=key, priority=loaded.job.priority)
+    job = _patiently(partial(service.create_job, new), sleep)
+    for number, chunk in enumerate(_chunks(steps)):
+        _patiently(partial(service.add_steps, job.job_id, number, chunk), sleep)
+    count = sum(step.definition.task_count for step in steps)
+    job = _patiently(partial(service.arm_job, job.job_id, count), sleep)
+    return Submitted(job, sent_files=uploaded.sent, unchanged_files=uploaded.unchanged)
+
+
+def _steps(loaded: LoadedJob, contents: dict[Path, FileRef]) -> tuple[Step, ...]:
+    steps = []
+    first_task_id = 0
+    for step in loaded.job.steps:
+        files = tuple(replace(contents[path], path=name) for name, path in sorted(loaded.files_of(step).items()))
+        steps.append(_step(step, first_task_id, files))
+        first_task_id += step.array
+    return tuple(steps)
+
+
+def _step(step: JobStep, first_task_id: int, files: tuple[FileRef, ...]) -> Step:
+    limit, expected = step.wall_clock_limit, step.expected_time
+    definition = TaskDefinition(
+        step=step.name,
+        command=step.command,
+        first_task_id=first_task_id,
+        task_count=step.array,
+        environment=tuple(sorted(step.environment.items())),
+        resource_files=files,
+        output_patterns=step.outputs,
+        wall_clock_limit_seconds=None if limit is None else limit.total_seconds(),
+        exit_codes=ExitCodeRules(permanent=step.exit_codes.permanent, ignorable=step.exit_codes.ignorable),
+    )
+    return Step(
+        definition=definition,
+        depends_on=tuple(dict.fromkeys((*step.depends_on, *step.inputs_from))),
+        inputs_from=step.inputs_from,
+        retry=RetryPolicy(max_task_retries=step.retries),
+        expected_task_seconds=None if expected is None else expected.total_seconds(),
+    )
+
+
+def _chunks(steps: Sequence[Step]) -> Iterator[tuple[Step, ...]]:
+    for start in range(0, len(steps), _STEPS_IN_CHUNK):
+        yield tuple(steps[start : start + _STEPS_IN_CHUNK])
+
+
+def _patiently(call: Callable[[], _Answer], sleep: Callable[[float], None]) -> _Answer:
+    for pause in _PAUSES_SECONDS:
+        try:
+            return call()
+        except UnavailableError:
+            sleep(pause)
+    return call()

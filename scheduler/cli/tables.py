@@ -1,0 +1,211 @@
+"""Jobs, tasks, pools and nodes as tables for people, and as JSON for programs."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from pydantic_core import to_json
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from scheduler.model import Decision, Job, Node, NodePhase, OutputFile, PoolView, Task, TaskCounts
+
+_MINUTE = 60
+_HOUR = 3600
+_KIBIBYTE = 1024
+_BRIEF = 240
+
+
+def print_json(value: object) -> None:
+    """Print a record, or a tuple of them, as JSON."""
+    sys.stdout.write(to_json(value, indent=2).decode() + "\n")
+
+
+def console() -> Console:
+    """Make the console that people read; output into a pipe is not cut at the width of a terminal."""
+    made = Console(highlight=False)
+    if not made.is_terminal:
+        made = Console(highlight=False, width=200)
+    return made
+
+
+def duration(span: timedelta | None) -> str:
+    """Write a span for people."""
+    if span is None:
+        return "-"
+    seconds = span.total_seconds()
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    if seconds < _HOUR:
+        return f"{int(seconds // _MINUTE)} min {int(seconds % _MINUTE)} s"
+    return f"{int(seconds // _HOUR)} h {int(seconds % _HOUR // _MINUTE)} min"
+
+
+def size(length: int) -> str:
+    """Write a number of bytes for people."""
+    if length < _KIBIBYTE:
+        return f"{length} B"
+    if length < _KIBIBYTE**2:
+        return f"{length / _KIBIBYTE:.1f} KiB"
+    return f"{length / _KIBIBYTE**2:.1f} MiB"
+
+
+def moment(instant: datetime | None) -> str:
+    """Write an instant for people, in their own time zone."""
+    return "-" if instant is None else instant.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def outcome(job: Job) -> str:
+    """Say in a word or two where a job is."""
+    return job.state.value if job.result is None else f"{job.state.value}, {job.result.value}"
+
+
+def tally(counts: TaskCounts) -> str:
+    """Say how many tasks are where; zeros are left out."""
+    parts = [
+        f"{number} {name}"
+        for name, number in (
+            ("blocked", counts.blocked),
+            ("active", counts.active),
+            ("running", counts.running),
+            ("succeeded", counts.succeeded),
+            ("failed", counts.failed),
+            ("cancelled", counts.cancelled),
+        )
+        if number
+    ]
+    return ", ".join(parts) or "no tasks"
+
+
+def decision_line(decision: Decision) -> str:
+    """Tell one decision and its reason."""
+    count = f" {decision.count}" if decision.count else ""
+    return f"{decision.action.replace('_', ' ')}{count}, {decision.group.name}: {brief(decision.reason)}"
+
+
+def brief(text: str) -> str:
+    """Cut a reason to what a table has room for; `--json` has the whole."""
+    first, _, more = text.strip().partition("\n")
+    return f"{first[:_BRIEF]} ..." if more or len(first) > _BRIEF else first
+
+
+def jobs_table(jobs: Iterable[Job]) -> Table:
+    """Lay out jobs."""
+    table = _table("job", "name", "pool", "state", "tasks", "created", "took")
+    for job in jobs:
+        row = (job.job_id, job.name, job.pool, outcome(job), f"{job.counts.completed}/{job.counts.total}")
+        _add(table, (*row, moment(job.created_at), duration(_took(job))))
+    return table
+
+
+def job_table(job: Job) -> Table:
+    """Lay out one job."""
+    table = Table(box=None, show_header=False)
+    rows = [
+        ("job", job.job_id),
+        ("name", job.name),
+        ("pool", job.pool),
+        ("priority", str(job.priority)),
+        ("state", outcome(job)),
+        ("reason", job.reason),
+        ("steps", ", ".join(job.steps)),
+        ("tasks", f"{job.counts.total}: {tally(job.counts)}"),
+        ("created", moment(job.created_at)),
+        ("armed", moment(job.armed_at)),
+        ("ended", moment(job.ended_at)),
+        ("took", duration(_took(job))),
+    ]
+    for name, value in rows:
+        if value:
+            _add(table, (name, value))
+    return table
+
+
+def tasks_table(tasks: Iterable[Task]) -> Table:
+    """Lay out tasks."""
+    table = _table("task", "step", "index", "state", "attempt", "exit code", "node", "took", "reason")
+    for task in tasks:
+        state = task.state.value if task.result is None else task.result.value
+        took = task.ended_at - task.started_at if task.started_at and task.ended_at else None
+        exit_code = "-" if task.exit_code is None else str(task.exit_code)
+        row = (str(task.task_id), task.step, str(task.index), state, str(task.attempt), exit_code)
+        _add(table, (*row, task.node_id or "-", duration(took), brief(task.reason)))
+    return table
+
+
+def outputs_table(outputs: Iterable[OutputFile]) -> Table:
+    """Lay out committed files."""
+    table = _table("task", "step", "index", "file", "size", "sha256")
+    for output in outputs:
+        row = (str(output.task_id), output.step, str(output.index), output.file.path)
+        _add(table, (*row, size(output.file.length), output.file.sha256[:12]))
+    return table
+
+
+def pools_table(pools: Iterable[PoolView]) -> Table:
+    """Lay out pools, each with the last decision about it."""
+    table = _table("pool", "current", "target", "bounds", "acceptable wait", "tasks", "last decision")
+    for pool in pools:
+        last = "-" if pool.last_decision is None else decision_line(pool.last_decision)
+        row = (pool.name, str(pool.current_nodes), str(pool.target_nodes), f"{pool.min_nodes} to {pool.max_nodes}")
+        _add(table, (*row, duration(pool.acceptable_wait), tally(pool.counts), last))
+    return table
+
+
+def groups_table(pool: PoolView) -> Table:
+    """Lay out the node groups of a pool."""
+    table = _table("node group", "generation", "VM size", "bought as", "slots", "at most", "scale set")
+    for group in pool.groups:
+        generation = group.key.generation if group.current else f"{group.key.generation} (retiring)"
+        row = (group.key.name, generation, group.vm_size, group.priority.value, str(group.task_slots))
+        _add(table, (*row, str(group.max_nodes), group.scale_set))
+    return table
+
+
+def decisions_table(decisions: Iterable[Decision]) -> Table:
+    """Lay out decisions with their reasons."""
+    table = _table("time", "node group", "decision", "count", "reason")
+    for decision in decisions:
+        count = str(decision.count) if decision.count else ""
+        _add(
+            table,
+            (
+                moment(decision.at),
+                decision.group.name,
+                decision.action.replace("_", " "),
+                count,
+                brief(decision.reason),
+            ),
+        )
+    return table
+
+
+def nodes_table(nodes: Sequence[Node], now: datetime) -> Table:
+    """Lay out the nodes of a pool."""
+    table = _table("node", "phase", "messages", "since", "boot took", "idle for", "reason")
+    for node in nodes:
+        idle = now - node.idle_since if node.idle_since and node.phase is not NodePhase.GONE else None
+        boot = node.ready_at - node.first_seen_at if node.ready_at else None
+        row = (node.node_id, node.phase.value, str(len(node.held)), moment(node.first_seen_at))
+        _add(table, (*row, duration(boot), duration(idle), brief(node.reason)))
+    return table
+
+
+def _took(job: Job) -> timedelta | None:
+    if job.armed_at is None:
+        return None
+    return (job.ended_at or datetime.now(UTC)) - job.armed_at
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _add(table: Table, cells: Iterable[str]) -> None:
+    # Texts of users and clouds are not markup.
+    table.add_row(*(Text(cell) for cell in cells))

@@ -1,0 +1,207 @@
+"""Observe the nodes, decide, revalidate, apply, record (design section 3).
+
+Every change is first a row in the store, then a control blob, then a call to the cloud; each step brings the later ones
+up to the rows again, so a crash at any line is mended by the next leader's step.
+"""
+
+import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from scheduler.autoscale.decide import decide
+from scheduler.autoscale.plan import Action, Drain, Hold, Reason, ReasonKind, Remove, ScaleOut, Undrain
+from scheduler.controller.controls import Controls
+from scheduler.controller.observe import LEASING, FleetReading, GroupReading, Observer, count, of_group
+from scheduler.errors import CapacityError, ConflictError, MillpondError, PreconditionError, StaleLeaderError
+from scheduler.model import (
+    InstanceState,
+    Node,
+    NodePhase,
+    PoolDemand,
+    Sample,
+)
+from scheduler.ports.capacity import Capacity
+from scheduler.ports.dispatch_store import DispatchStore
+from scheduler.ports.fleet_store import FleetStore, NodeChange
+from scheduler.ports.storage import Blobs, Queues
+
+_LOG = logging.getLogger(__name__)
+
+# How often a deletion that was asked for is asked for again.
+_ASK_AGAIN = timedelta(seconds=20)
+
+
+class Fleet:
+    """The nodes of all pools."""
+
+    def __init__(
+        self, store: FleetStore, dispatch: DispatchStore, capacity: Capacity, queues: Queues, blobs: Blobs
+    ) -> None:
+        self._store = store
+        self._dispatch = dispatch
+        self._capacity = capacity
+        self._queues = queues
+        self._observer = Observer(store, capacity, blobs)
+        self._controls = Controls(store, blobs)
+        self._asked_at: dict[str, datetime] = {}
+
+    def observe(self, epoch: int, now: datetime) -> FleetReading:
+        """Read sets and statuses, and bring the rows up to date."""
+        return self._observer.observe(epoch, now)
+
+    def act(self, epoch: int, reading: FleetReading, now: datetime) -> None:
+        """Decide and apply; then bring control blobs, removals and retired groups up to the rows."""
+        demand = {pool: self._demand(pool) for pool in self._store.known_pools()}
+        histories = {key: history for pool in demand for key, history in self._store.histories(pool).items()}
+        plan = decide(reading.policies, demand, tuple(each.fleet for each in reading.groups), histories, now)
+        readings = {each.fleet.group.key: each for each in reading.groups}
+        for action in plan.actions:
+            applied = self._apply(epoch, action, readings[action.group], now)
+            if applied is not None:
+                for decision in self._store.record_decisions(epoch, (applied,), now):
+                    _LOG.info("%s %s %s: %s", decision.action, decision.group, _what(decision.count), decision.reason)
+        nodes = [node for pool in demand for node in self._store.nodes(pool) if node.phase is not NodePhase.GONE]
+        self._controls.write(epoch, nodes, {pool: self._dispatch.stops(pool) for pool in demand})
+        for each in reading.groups:
+            self._remove(each, of_group(nodes, each.fleet.group.key), now)
+            if not each.fleet.group.current and each.fleet.unknown is None and not each.fleet.nodes:
+                self._delete_retired(epoch, each, now)
+
+    def sample(self, epoch: int, reading: FleetReading, now: datetime) -> None:
+        """Keep a point of each pool's timeline."""
+        for pool in reading.policies:
+            demand = self._demand(pool)
+            if demand is None:
+                continue
+            nodes = [node for node in self._store.nodes(pool) if node.phase is not NodePhase.GONE]
+            capacities = self._store.capacities(pool)
+            ordered = sum(
+                max(0, capacities.get(each.fleet.group.key, 0) - len(of_group(nodes, each.fleet.group.key)))
+                for each in reading.groups
+                if each.fleet.group.key.pool == pool
+            )
+            self._store.record_sample(
+                epoch,
+                Sample(
+                    at=now,
+                    pool=pool,
+                    active_tasks=demand.active_tasks,
+                    running_tasks=demand.running_tasks,
+                    target_nodes=count(nodes, LEASING) + ordered,
+                    current_nodes=len(nodes),
+                    booting_nodes=count(nodes, frozenset({NodePhase.BOOTING})),
+                ),
+            )
+
+    def _demand(self, pool: str) -> PoolDemand | None:
+        try:
+            return self._dispatch.demand(pool)
+        except StaleLeaderError:
+            raise
+        except MillpondError as error:
+            _LOG.warning("the work of pool %s could not be read: %s", pool, error)
+            return None
+
+    def _apply(self, epoch: int, action: Action, reading: GroupReading, now: datetime) -> Action | None:
+        """Carry an action out as far as the rows still allow, and give what was done."""
+        match action:
+            case ScaleOut():
+                return self._scale_out(epoch, action, reading, now)
+            case Undrain() | Drain() | Remove():
+                nodes = self._change(epoch, action, reading, now)
+                return replace(action, nodes=nodes) if nodes else None
+            case Hold():
+                return action
+
+    def _change(
+        self, epoch: int, action: Undrain | Drain | Remove, reading: GroupReading, now: datetime
+    ) -> tuple[str, ...]:
+        rows = {node.node_id: node for node in reading.fleet.nodes}
+        changes = tuple(
+            NodeChange(rows[name], _phase_after(action, rows[name]), action.reason.sentence) for name in action.nodes
+        )
+        return tuple(node.node_id for node in self._store.change_nodes(epoch, changes, now))
+
+    def _scale_out(self, epoch: int, action: ScaleOut, reading: GroupReading, now: datetime) -> Action | None:
+        group, view = reading.fleet.group, reading.view
+        if view is None:
+            return None
+        capacity = view.capacity + action.count
+        self._observer.look_again(group.key)
+        # First the row: this fences an old leader, and an order whose answer is lost is still expected for a while.
+        self._store.record_order(epoch, group.key, now)
+        try:
+            self._capacity.raise_to(group, view, capacity)
+        except PreconditionError as error:
+            _LOG.info("%s is observed again: %s", group.key, error)
+            return None
+        except CapacityError as error:
+            self._store.record_refusal(epoch, group.key, error.kind, str(error), now)
+            sentence = f"{action.count} nodes were refused ({error.kind.value}): {error}"
+            return Hold(group.key, Reason(ReasonKind.CAPACITY_REFUSED, sentence))
+        except MillpondError as error:
+            _LOG.warning("asking %d nodes of %s failed: %s", action.count, group.key, error)
+            return None
+        self._store.record_capacity(epoch, group.key, capacity)
+        return action
+
+    def _remove(self, reading: GroupReading, nodes: tuple[Node, ...], now: datetime) -> None:
+        """Delete what is to be removed, again and again until it is gone, but only what was told to retire."""
+        if reading.view is None:
+            return
+        deleting = {i.node_id for i in reading.view.instances if i.state is InstanceState.DELETING}
+        due = [
+            node
+            for node in nodes
+            if node.phase is NodePhase.REMOVING
+            and node.node_id not in deleting
+            and self._controls.retired(node)
+            and self._due(node.node_id, now)
+        ]
+        if not due:
+            return
+        self._observer.look_again(reading.fleet.group.key)
+        try:
+            self._capacity.remove(reading.fleet.group, tuple(node.instance_id for node in due))
+        except MillpondError as error:
+            for node in due:
+                self._asked_at.pop(node.node_id, None)
+            _LOG.warning("removing nodes of %s failed and is tried again: %s", reading.fleet.group.key, error)
+
+    def _delete_retired(self, epoch: int, reading: GroupReading, now: datetime) -> None:
+        """Delete the set of an empty retired group, then, when no message is left to account for, its queue."""
+        group = reading.fleet.group
+        try:
+            if reading.view is not None:
+                if reading.view.capacity == 0 and self._due(str(group.key), now):
+                    self._capacity.delete_group(group)
+                    self._observer.look_again(group.key)
+            elif not any(load.queue == group.queue and load.messages for load in self._dispatch.loads(group.key.pool)):
+                self._queues.delete_queue(group.queue)
+                self._store.forget_group(epoch, group.key, now)
+                _LOG.info("the retired group %s is deleted", group.key)
+        except ConflictError as error:
+            _LOG.info("the retired group %s cannot be deleted yet: %s", group.key, error)
+
+    def _due(self, name: str, now: datetime) -> bool:
+        """Whether something may be asked for (again) now; it then counts as asked for."""
+        asked_at = self._asked_at.get(name)
+        if asked_at is not None and now - asked_at < _ASK_AGAIN:
+            return False
+        self._asked_at = {other: at for other, at in self._asked_at.items() if now - at < _ASK_AGAIN}
+        self._asked_at[name] = now
+        return True
+
+
+def _phase_after(action: Undrain | Drain | Remove, node: Node) -> NodePhase:
+    match action:
+        case Undrain():
+            return NodePhase.BOOTING if node.ready_at is None else NodePhase.WORKING
+        case Drain():
+            return NodePhase.DRAINING
+        case Remove():
+            return NodePhase.REMOVING
+
+
+def _what(nodes: int) -> str:
+    return f"({nodes} node{'' if nodes == 1 else 's'})" if nodes else ""

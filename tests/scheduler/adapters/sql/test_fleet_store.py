@@ -1,0 +1,258 @@
+"""The fleet's part of the store, in memory and in a file."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.fleet_store import SqlFleetStore
+from scheduler.autoscale.plan import Drain, Hold, Reason, ReasonKind, ScaleOut
+from scheduler.errors import CapacityErrorKind, StaleLeaderError
+from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, Sample
+from scheduler.policy import ScalingPolicy
+from scheduler.ports.fleet_store import FleetStore, NodeChange
+from scheduler.settings import PoolSettings, SchedulerSettings
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+OLD = GroupKey("pool", "main", "g0")
+NEW = GroupKey("pool", "main", "g1")
+SPARE = GroupKey("pool", "spare", "g1")
+
+
+def group(key: GroupKey) -> NodeGroup:
+    """Make a group."""
+    return NodeGroup(key, f"set-{key.generation}", f"q-{key}", "Standard_D2s_v5", GroupPriority.SPOT, 2, 5)
+
+
+def settings(*keys: GroupKey) -> SchedulerSettings:
+    """Make settings with these groups in one pool."""
+    pool = PoolSettings("pool", ScalingPolicy(idle_timeout=timedelta(seconds=90)), tuple(group(key) for key in keys))
+    return SchedulerSettings("local", "sub", "rg", "eastus", "https://arm", "https://b/", "https://q/", "acct", (pool,))
+
+
+def node(number: int = 1, phase: NodePhase = NodePhase.WORKING, key: GroupKey = NEW) -> Node:
+    """Make a node that holds a message."""
+    return Node(
+        node_id=f"set-{key.generation}_{number}",
+        group=key,
+        instance_id=str(number),
+        phase=phase,
+        control_number=3,
+        incarnation="a",
+        first_seen_at=NOW,
+        ready_at=NOW + SECOND,
+        status_at=NOW + SECOND,
+        idle_since=None,
+        held=("m1", "m2"),
+        reason="because",
+    )
+
+
+@pytest.fixture(params=["memory", "file"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """Open a fresh store."""
+    opened = Database("sqlite://" if request.param == "memory" else f"sqlite:///{tmp_path / 'store.sqlite'}")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def epoch(database: Database) -> int:
+    """Lead."""
+    return database.begin_epoch()
+
+
+@pytest.fixture
+def store(database: Database, epoch: int) -> FleetStore:
+    """Give a store in which a pool with one group is known."""
+    made = SqlFleetStore(database)
+    made.sync_groups(epoch, settings(NEW), NOW)
+    return made
+
+
+def test_settings_are_taken_up(store: FleetStore, epoch: int) -> None:
+    """Groups of new settings are current in declared order; those left out stay, as retired ones."""
+    store.sync_groups(epoch, settings(OLD), NOW)
+    store.sync_groups(epoch, settings(SPARE, NEW), NOW + SECOND)
+    assert [(each.key, each.current) for each in store.groups("pool")] == [(SPARE, True), (NEW, True), (OLD, False)]
+    assert store.groups("pool")[1] == group(NEW)
+    (pool,) = store.pools()
+    assert [each.key for each in pool.groups] == [SPARE, NEW]
+    assert pool.policy.idle_timeout == timedelta(seconds=90)
+    assert store.known_pools() == ("pool",)
+
+
+def test_a_store_without_settings_is_empty(database: Database) -> None:
+    """Before settings are taken up nothing is known, and nothing fails."""
+    fresh = SqlFleetStore(database)
+    assert fresh.pools() == fresh.groups("pool") == fresh.nodes("pool") == fresh.known_pools() == ()
+    assert fresh.targets("pool") == (0, 0)
+
+
+def test_forgotten_groups_come_back_when_declared(store: FleetStore, epoch: int) -> None:
+    """A retired group can be forgotten, a current one cannot, and settings bring a forgotten one back."""
+    store.forget_group(epoch, NEW, NOW)
+    assert [each.key for each in store.groups("pool")] == [NEW]
+    store.sync_groups(epoch, settings(SPARE), NOW)
+    store.forget_group(epoch, NEW, NOW)
+    assert [each.key for each in store.groups("pool")] == [SPARE]
+    store.sync_groups(epoch, settings(SPARE, NEW), NOW)
+    assert [each.key for each in store.groups("pool")] == [SPARE, NEW]
+
+
+def test_nodes_are_kept_whole(store: FleetStore, epoch: int) -> None:
+    """A node is read as it was written, down to the microsecond."""
+    written = replace(node(), idle_since=NOW + timedelta(microseconds=7))
+    store.save_nodes(epoch, (written,), NOW)
+    assert store.nodes("pool") == (written,)
+
+
+def test_removing_is_absorbing(store: FleetStore, epoch: int) -> None:
+    """Whatever is written after `removing`, the node stays so until it is gone."""
+    store.save_nodes(epoch, (node(phase=NodePhase.REMOVING),), NOW)
+    store.save_nodes(epoch, (node(phase=NodePhase.WORKING),), NOW)
+    assert store.nodes("pool")[0].phase is NodePhase.REMOVING
+    assert store.change_nodes(epoch, (NodeChange(store.nodes("pool")[0], NodePhase.WORKING, ""),), NOW) == ()
+    gone = replace(node(phase=NodePhase.GONE), gone_at=NOW)
+    store.save_nodes(epoch, (gone,), NOW)
+    assert store.nodes("pool")[0].phase is NodePhase.GONE
+    store.save_nodes(epoch, (replace(gone, phase=NodePhase.BOOTING, gone_at=None),), NOW)
+    assert store.nodes("pool")[0].phase is NodePhase.REMOVING
+
+
+def test_another_machine_of_the_same_name_lives_anew(store: FleetStore, epoch: int) -> None:
+    """A node first seen after its namesake was gone is not being removed, yet its control number goes on."""
+    store.save_nodes(epoch, (node(phase=NodePhase.REMOVING),), NOW)
+    store.save_nodes(epoch, (replace(node(phase=NodePhase.GONE), gone_at=NOW + SECOND),), NOW)
+    fresh = replace(node(phase=NodePhase.BOOTING), first_seen_at=NOW + 2 * SECOND, control_number=0)
+    store.save_nodes(epoch, (fresh,), NOW + 2 * SECOND)
+    assert store.nodes("pool") == (replace(fresh, control_number=3),)
+
+
+def test_control_numbers_only_grow(store: FleetStore, epoch: int) -> None:
+    """A lower control number is not written, and a new one is above the present one and the one seen."""
+    store.save_nodes(epoch, (node(1), node(2)), NOW)
+    store.save_nodes(epoch, (replace(node(1), control_number=1),), NOW)
+    assert [each.control_number for each in store.nodes("pool")] == [3, 3]
+    assert [each.control_number for each in store.next_controls(epoch, {"set-g1_1": 0, "set-g1_2": 8})] == [4, 9]
+    assert [each.control_number for each in store.nodes("pool")] == [4, 9]
+
+
+@pytest.mark.parametrize(
+    "decided_upon",
+    [
+        replace(node(), phase=NodePhase.DRAINED),
+        replace(node(), control_number=2),
+        replace(node(), incarnation="b"),
+        node(9),
+    ],
+    ids=["another phase", "an older control", "another incarnation", "no such node"],
+)
+def test_changes_are_checked_again(store: FleetStore, epoch: int, decided_upon: Node) -> None:
+    """A change decided upon another row than the one that is there changes nothing."""
+    store.save_nodes(epoch, (node(),), NOW)
+    assert store.change_nodes(epoch, (NodeChange(decided_upon, NodePhase.REMOVING, "r"),), NOW) == ()
+    assert store.nodes("pool") == (node(),)
+
+
+def test_changes_take_the_next_control_number(store: FleetStore, epoch: int) -> None:
+    """A change that is still valid is written with its reason and the next control number."""
+    store.save_nodes(epoch, (node(),), NOW)
+    (changed,) = store.change_nodes(epoch, (NodeChange(node(), NodePhase.DRAINING, "idle"),), NOW)
+    assert changed == replace(node(), phase=NodePhase.DRAINING, control_number=4, reason="idle")
+    assert store.nodes("pool") == (changed,)
+
+
+def test_nodes_gone_for_a_day_are_left_out(store: FleetStore, epoch: int) -> None:
+    """A node is listed until a day after it went."""
+    early = replace(node(1, NodePhase.GONE), gone_at=NOW)
+    late = replace(node(2, NodePhase.GONE), gone_at=NOW + timedelta(hours=25))
+    store.save_nodes(epoch, (early,), NOW)
+    assert len(store.nodes("pool")) == 1
+    store.save_nodes(epoch, (late, node(3)), NOW)
+    assert [each.instance_id for each in store.nodes("pool")] == ["2", "3"]
+
+
+def test_failed_boots_are_counted_in_a_row(store: FleetStore, epoch: int) -> None:
+    """Nodes that ended without a status count as failed boots until one becomes ready."""
+    never = [replace(node(n, NodePhase.LOST), ready_at=None) for n in range(3)]
+    for number, each in enumerate(never):
+        store.save_nodes(epoch, (each,), NOW + number * SECOND)
+        store.save_nodes(epoch, (replace(each, phase=NodePhase.REMOVING),), NOW + timedelta(hours=1))
+    history = store.histories("pool")[NEW]
+    assert (history.failed_boots, history.failed_boot_at) == (3, NOW + 2 * SECOND)
+    store.save_nodes(epoch, (replace(node(4), ready_at=NOW + 2 * SECOND),), NOW + 2 * SECOND)
+    assert store.histories("pool")[NEW].failed_boots == 0
+
+
+def test_orders_and_refusals_are_kept(store: FleetStore, epoch: int) -> None:
+    """A refusal is remembered with its words until the next order."""
+    store.record_refusal(epoch, NEW, CapacityErrorKind.QUOTA, "no cores", NOW)
+    history = store.histories("pool")[NEW]
+    assert (history.refused_at, history.refused_kind, history.refused_message) == (
+        NOW,
+        CapacityErrorKind.QUOTA,
+        "no cores",
+    )
+    store.record_order(epoch, NEW, NOW + SECOND)
+    history = store.histories("pool")[NEW]
+    assert (history.refused_at, history.refused_kind, history.ordered_at) == (None, None, NOW + SECOND)
+    store.record_capacity(epoch, NEW, 4)
+    assert store.capacities("pool") == {NEW: 4}
+
+
+def test_repeated_decisions_are_one_entry(store: FleetStore, epoch: int) -> None:
+    """A decision that repeats its group's newest is left out; an order is always kept."""
+    hold = Hold(NEW, Reason(ReasonKind.ENOUGH, "1 node"))
+    same = Hold(NEW, Reason(ReasonKind.ENOUGH, "2 nodes"))
+    other = Hold(NEW, Reason(ReasonKind.NO_WORK, "nothing"))
+    drain = Drain(NEW, ("a",), Reason(ReasonKind.IDLE, "idle"))
+    order = ScaleOut(NEW, 2, Reason(ReasonKind.BACKLOG, "work"))
+    assert len(store.record_decisions(epoch, (hold, same), NOW)) == 1
+    assert len(store.record_decisions(epoch, (same, other, hold), NOW)) == 2
+    assert len(store.record_decisions(epoch, (drain, drain, replace(drain, nodes=("b",))), NOW)) == 2
+    assert len(store.record_decisions(epoch, (order, order), NOW)) == 2
+    kept = store.decisions("pool", 100)
+    assert [each.action for each in kept] == ["hold", "hold", "hold", "drain", "drain", "scale_out", "scale_out"]
+    assert (kept[3].nodes, kept[3].count, kept[6].count, kept[0].reason) == (("a",), 1, 2, "1 node")
+    assert store.decisions("pool", 2) == kept[-2:]
+
+
+def test_samples_are_thinned(store: FleetStore, epoch: int) -> None:
+    """A sample that repeats the newest is kept only every 15 s; the newest gives target and current nodes."""
+    sample = Sample(NOW, "pool", 1, 2, 3, 2, 1)
+    for second in range(31):
+        store.record_sample(epoch, replace(sample, at=NOW + second * SECOND))
+    store.record_sample(epoch, replace(sample, at=NOW + 31 * SECOND, target_nodes=4))
+    kept = store.samples("pool", 100)
+    assert [(each.at - NOW).seconds for each in kept] == [0, 15, 30, 31]
+    assert kept[0] == sample
+    assert store.targets("pool") == (4, 2)
+
+
+def test_an_old_leader_writes_nothing(store: FleetStore, database: Database, epoch: int) -> None:
+    """Once a later epoch has begun, every write of the old one fails and changes nothing."""
+    store.save_nodes(epoch, (node(),), NOW)
+    database.begin_epoch()
+    action = Hold(NEW, Reason(ReasonKind.ENOUGH, "s"))
+    for write in (
+        lambda: store.sync_groups(epoch, settings(OLD), NOW),
+        lambda: store.save_nodes(epoch, (node(2),), NOW),
+        lambda: store.change_nodes(epoch, (NodeChange(node(), NodePhase.DRAINING, ""),), NOW),
+        lambda: store.next_controls(epoch, {"set-g1_1": 0}),
+        lambda: store.record_capacity(epoch, NEW, 9),
+        lambda: store.record_order(epoch, NEW, NOW),
+        lambda: store.record_refusal(epoch, NEW, CapacityErrorKind.SKU, "", NOW),
+        lambda: store.record_decisions(epoch, (action,), NOW),
+        lambda: store.record_sample(epoch, Sample(NOW, "pool", 0, 0, 0, 0, 0)),
+        lambda: store.forget_group(epoch, NEW, NOW),
+    ):
+        with pytest.raises(StaleLeaderError):
+            write()
+    assert store.nodes("pool") == (node(),)
+    assert [each.key for each in store.groups("pool")] == [NEW]
+    assert store.decisions("pool", 1) == store.samples("pool", 1) == ()

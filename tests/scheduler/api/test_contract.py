@@ -1,0 +1,260 @@
+"""`JobService`: the same suite in process and over HTTP, against the real service on a store in memory."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from node_bootstrap.protocol import ExitCodeRules, FileRef, TaskDefinition
+from scheduler.adapters.memory import ManualClock
+from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.fleet_store import SqlFleetStore
+from scheduler.adapters.sql.job_store import SqlJobStore
+from scheduler.api.app import create_app
+from scheduler.api.client import HttpJobService
+from scheduler.api.server import ApiServer
+from scheduler.autoscale.plan import Reason, ReasonKind, ScaleOut
+from scheduler.errors import (
+    AccessDeniedError,
+    ConflictError,
+    InvalidRequestError,
+    MillpondError,
+    NotFoundError,
+    UnavailableError,
+)
+from scheduler.model import (
+    GroupKey,
+    GroupPriority,
+    JobResult,
+    JobState,
+    NewJob,
+    Node,
+    NodeGroup,
+    NodePhase,
+    RetryPolicy,
+    Sample,
+    Step,
+    StorageAddress,
+    TaskState,
+)
+from scheduler.policy import ScalingPolicy
+from scheduler.ports.job_service import JobService
+from scheduler.service import Service
+from scheduler.settings import PoolSettings, SchedulerSettings
+
+_NOW = datetime(2026, 1, 1, tzinfo=UTC)
+_TOKEN = "a token"
+_KEY = GroupKey("demo", "main", "g1")
+_GROUP = NodeGroup(
+    key=_KEY,
+    scale_set="demo-main-g1",
+    queue="demo-main-g1",
+    vm_size="Standard_D2s_v5",
+    priority=GroupPriority.REGULAR,
+    task_slots=2,
+    max_nodes=4,
+)
+_NODE = Node(
+    node_id="demo-main-g1_0",
+    group=_KEY,
+    instance_id="0",
+    phase=NodePhase.WORKING,
+    control_number=1,
+    incarnation="i",
+    first_seen_at=_NOW,
+    ready_at=_NOW + timedelta(seconds=30),
+    status_at=_NOW + timedelta(seconds=40),
+    idle_since=None,
+    held=("m1",),
+)
+_SAMPLE = Sample(
+    at=_NOW, pool="demo", active_tasks=3, running_tasks=1, target_nodes=2, current_nodes=1, booting_nodes=1
+)
+_SETTINGS = SchedulerSettings(
+    environment="test",
+    subscription_id="s",
+    resource_group="rg",
+    location="westeurope",
+    resource_manager="https://management.azure.com",
+    blob_endpoint="https://x.blob.core.windows.net/",
+    queue_endpoint="https://x.queue.core.windows.net/",
+    storage_account="x",
+    pools=(PoolSettings("demo", ScalingPolicy(acceptable_wait=timedelta(seconds=90), max_nodes=4), (_GROUP,)),),
+)
+
+
+@pytest.fixture
+def in_process(tmp_path: Path) -> Iterator[Service]:
+    """Give the real service, with one pool that has been decided upon."""
+    database = Database(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    fleet = SqlFleetStore(database)
+    epoch = database.begin_epoch()
+    fleet.sync_groups(epoch, _SETTINGS, _NOW)
+    fleet.save_nodes(epoch, (_NODE,), _NOW)
+    fleet.record_decisions(epoch, (ScaleOut(_KEY, 2, Reason(ReasonKind.BACKLOG, "4 tasks wait")),), _NOW)
+    fleet.record_sample(epoch, _SAMPLE)
+    address = StorageAddress("https://x.blob.core.windows.net/")
+    yield Service(SqlJobStore(database), fleet, lambda: address, ManualClock(_NOW))
+    database.close()
+
+
+@pytest.fixture
+def server(in_process: Service) -> Iterator[str]:
+    """Give the address of a live server of the service."""
+    with ApiServer(create_app(in_process, _TOKEN)) as running:
+        yield running.url
+
+
+@pytest.fixture(params=["in process", "over HTTP"])
+def service(request: pytest.FixtureRequest, in_process: Service) -> Iterator[JobService]:
+    """Give the service by each of its adapters."""
+    if request.param == "in process":
+        yield in_process
+        return
+    with HttpJobService(request.getfixturevalue("server"), _TOKEN) as client:
+        yield client
+
+
+def _step(name: str, first_task_id: int, count: int, **options: object) -> Step:
+    definition = TaskDefinition(
+        step=name,
+        command=("python3", "run.py", "ü"),
+        first_task_id=first_task_id,
+        task_count=count,
+        environment=(("A", "1"),),
+        resource_files=(FileRef("run.py", "inputs", "files/00", 0, 7, "00"),),
+        output_patterns=("*.bin",),
+        wall_clock_limit_seconds=1.5,
+        exit_codes=ExitCodeRules(permanent=(2,)),
+    )
+    return Step(definition, retry=RetryPolicy(max_task_retries=1), **options)  # type: ignore[arg-type]
+
+
+_STEPS = (_step("simulate", 0, 3), _step("merge", 3, 1, depends_on=("simulate",), inputs_from=("simulate",)))
+
+
+def _armed(service: JobService) -> str:
+    job = service.create_job(NewJob("var", "demo", "key 1", priority=3))
+    service.add_steps(job.job_id, 0, _STEPS)
+    return service.arm_job(job.job_id, 4).job_id
+
+
+def test_a_job_is_drafted_filled_and_armed(service: JobService) -> None:
+    """A job's life begins as a draft; armed, it has its tasks: ready ones and those that wait for others."""
+    draft = service.create_job(NewJob("var", "demo", "key 1", priority=3))
+    assert (draft.state, draft.pool, draft.priority, draft.created_at) == (JobState.DRAFT, "demo", 3, _NOW)
+    service.add_steps(draft.job_id, 0, _STEPS)
+    armed = service.arm_job(draft.job_id, 4)
+    assert (armed.state, armed.steps) == (JobState.ACTIVE, ("simulate", "merge"))
+    assert (armed.counts.active, armed.counts.blocked) == (3, 1)
+    assert service.get_job(draft.job_id) == armed
+    assert service.list_jobs() == (armed,)
+
+
+def test_every_step_of_a_submission_may_be_repeated(service: JobService) -> None:
+    """Sending anything again, with the same key and numbers, changes nothing."""
+    assert _armed(service) == _armed(service)
+    assert len(service.list_jobs()) == 1
+
+
+def test_contradictions_are_conflicts(service: JobService) -> None:
+    """The same key for another job, the same chunk with other steps, a wrong count: each is refused."""
+    job = service.create_job(NewJob("var", "demo", "key 1"))
+    with pytest.raises(ConflictError, match="idempotency key"):
+        service.create_job(NewJob("other", "demo", "key 1"))
+    service.add_steps(job.job_id, 0, _STEPS)
+    with pytest.raises(ConflictError):
+        service.add_steps(job.job_id, 0, _STEPS[:1])
+    with pytest.raises(ConflictError):
+        service.arm_job(job.job_id, 5)
+
+
+def test_what_is_not_there_is_not_found(service: JobService) -> None:
+    """Jobs and pools that do not exist are told as such, whatever characters their names have."""
+    for name in ("none", "a/b", "ü ?#%", ""):
+        with pytest.raises(NotFoundError):
+            service.get_job(name)
+        with pytest.raises(NotFoundError):
+            service.list_nodes(name)
+    with pytest.raises(NotFoundError):
+        service.cancel_job("none")
+
+
+def test_wrong_requests_say_what_is_wrong(service: JobService) -> None:
+    """A job for a pool that does not exist is refused with the names of those that do."""
+    with pytest.raises(InvalidRequestError, match=r"no pool 'demi'.*demo"):
+        service.create_job(NewJob("var", "demi", "key 1"))
+
+
+def test_tasks_come_in_pages(service: JobService) -> None:
+    """Tasks are listed in order of id, from any id on."""
+    job_id = _armed(service)
+    first = service.list_tasks(job_id, limit=3)
+    rest = service.list_tasks(job_id, after=first[-1].task_id)
+    assert [(task.step, task.index) for task in (*first, *rest)] == [
+        ("simulate", 0),
+        ("simulate", 1),
+        ("simulate", 2),
+        ("merge", 0),
+    ]
+    assert rest[0].state is TaskState.BLOCKED
+    assert service.list_outputs(job_id) == ()
+    assert service.list_outputs(job_id, 0) == ()
+
+
+def test_a_cancelled_job_is_over(service: JobService) -> None:
+    """Cancelling a job of which nothing runs ends it at once; again changes nothing."""
+    job_id = _armed(service)
+    cancelled = service.cancel_job(job_id)
+    assert (cancelled.state, cancelled.result) == (JobState.COMPLETED, JobResult.CANCELLED)
+    assert service.cancel_job(job_id) == cancelled
+
+
+def test_pools_are_seen_with_their_reasons(service: JobService) -> None:
+    """Pools, nodes, decisions and the timeline arrive whole: nested records, instants, durations, enums."""
+    (pool,) = service.list_pools()
+    (decision,) = service.list_decisions("demo")
+    assert pool.groups == (_GROUP,)
+    assert (pool.acceptable_wait, pool.max_nodes) == (timedelta(seconds=90), 4)
+    assert (decision.reason, decision.count, decision.group, decision.at) == ("4 tasks wait", 2, _KEY, _NOW)
+    assert pool.last_decision == decision
+    assert service.list_nodes("demo") == (_NODE,)
+    assert service.list_samples("demo") == (_SAMPLE,)
+    assert service.storage() == StorageAddress("https://x.blob.core.windows.net/")
+
+
+def test_a_wrong_token_is_refused(server: str) -> None:
+    """Nothing is told to a caller without the token."""
+    with HttpJobService(server, "another") as client, pytest.raises(AccessDeniedError, match="token"):
+        client.list_jobs()
+    assert httpx.get(f"{server}/v1/openapi.json", trust_env=False).status_code == 401
+
+
+def test_another_host_is_refused(server: str) -> None:
+    """A request under a name that is not this machine's is refused even with the token."""
+    headers = {"Host": "example.org", "Authorization": f"Bearer {_TOKEN}"}
+    answer = httpx.get(f"{server}/v1/jobs", headers=headers, trust_env=False)
+    assert (answer.status_code, answer.headers["content-type"]) == (421, "application/problem+json")
+
+
+def test_malformed_requests_are_problems(server: str) -> None:
+    """A request that cannot be read is answered by a problem document that names the field."""
+    headers = {"Authorization": f"Bearer {_TOKEN}"}
+    answer = httpx.post(f"{server}/v1/jobs", json={"name": "x"}, headers=headers, trust_env=False)
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "urn:millpond:invalid-request"
+    assert "body.pool" in answer.json()["detail"]
+
+
+def test_nobody_there_is_unavailable() -> None:
+    """When no scheduler answers, the message says where it was looked for and how to start one."""
+    started = time.monotonic()
+    with HttpJobService("http://127.0.0.1:9", _TOKEN) as client, pytest.raises(UnavailableError) as raised:
+        client.list_jobs()
+    assert isinstance(raised.value, MillpondError)
+    assert "http://127.0.0.1:9" in str(raised.value)
+    assert "millpond scheduler run" in str(raised.value)
+    assert time.monotonic() - started < 5

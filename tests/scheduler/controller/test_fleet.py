@@ -1,0 +1,317 @@
+"""The fleet's controller over scale sets, blobs and stores that behave as the real ones do."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from node_bootstrap.protocol import Directive, NodeState, StopRef
+from scheduler.errors import CapacityErrorKind, StaleLeaderError
+from scheduler.model import NodePhase
+from tests.scheduler.controller.fleet_world import POOL, World, group
+
+MINUTE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """Give a fresh world."""
+    made = World()
+    yield made
+    made.database.close()
+
+
+def grown(world: World, tasks: int = 4) -> str:
+    """Submit work and wait until its nodes work."""
+    job = world.submit(tasks)
+    world.run(2 * MINUTE)
+    return job
+
+
+def wait_for(world: World, phase: NodePhase) -> None:
+    """Let time pass until a node is in a phase."""
+    for _ in range(60):
+        if phase in world.phases().values():
+            return
+        world.run(10 * SECOND)
+    pytest.fail(f"no node became {phase}: {world.phases()}")
+
+
+def test_the_life_of_a_pool(world: World) -> None:
+    """Nodes come with the work, are admitted, drain when idle, are removed by name, and none is left."""
+    job = world.submit(8)
+    world.step()
+    assert world.capacity.raised == [("set-g1", 4)]
+    world.run(30 * SECOND)
+    assert set(world.phases().values()) == {NodePhase.BOOTING}
+    world.run(MINUTE)
+    assert set(world.phases().values()) == {NodePhase.WORKING}
+    assert world.control("set-g1_0").directive is Directive.WORK
+    assert world.step().slots[0].slots == 8
+    world.jobs.cancel_job(job, world.clock.now())
+    world.run(5 * MINUTE)
+    assert world.phases() == {}
+    assert sorted(world.capacity.removed[0][1]) == ["0", "1", "2", "3"]
+    assert world.decisions() == [("scale_out", 4), ("drain", 4), ("remove", 4)]
+    assert [each.target_nodes for each in world.store.samples(POOL, 1000)][-1] == 0
+    assert max(each.target_nodes for each in world.store.samples(POOL, 1000)) == 4
+    assert world.store.targets(POOL) == (0, 0)
+
+
+def test_a_node_is_told_to_retire_before_it_is_removed(world: World) -> None:
+    """While the `retire` control cannot be written, nothing is removed; then it is."""
+    job = grown(world)
+    world.jobs.cancel_job(job, world.clock.now())
+    wait_for(world, NodePhase.DRAINING)
+    world.blobs.read_only = True
+    world.run(MINUTE)
+    assert set(world.phases().values()) == {NodePhase.REMOVING}
+    assert world.capacity.removed == []
+    world.blobs.read_only = False
+    world.step()
+    assert world.control("set-g1_0").directive is Directive.RETIRE
+    assert len(world.capacity.removed) == 1
+
+
+def test_drained_needs_the_newest_control(world: World) -> None:
+    """A node that says `drained` to an older control, or holds a message, is not removed."""
+    job = grown(world, 2)
+    world.jobs.cancel_job(job, world.clock.now())
+    wait_for(world, NodePhase.DRAINING)
+    number = world.control("set-g1_0").number
+    world.report("set-g1_0", NodeState.DRAINED, number - 1)
+    world.clock.advance(SECOND)
+    world.step()
+    assert set(world.phases().values()) == {NodePhase.DRAINING}
+    world.held["set-g1_0"] = ("message",)
+    world.report("set-g1_0", NodeState.DRAINED, number)
+    world.clock.advance(SECOND)
+    world.step()
+    assert set(world.phases().values()) == {NodePhase.DRAINING}
+    world.held.clear()
+    world.report("set-g1_0", NodeState.DRAINED, number)
+    world.clock.advance(SECOND)
+    world.step()
+    assert set(world.phases().values()) == {NodePhase.REMOVING}
+
+
+def test_draining_nodes_are_taken_back(world: World) -> None:
+    """New work takes a draining node back, with a higher control number, before anything is bought."""
+    job = grown(world, 2)
+    world.jobs.cancel_job(job, world.clock.now())
+    wait_for(world, NodePhase.DRAINING)
+    number = world.control("set-g1_0").number
+    world.submit(2)
+    world.step()
+    assert set(world.phases().values()) == {NodePhase.WORKING}
+    assert world.control("set-g1_0").directive is Directive.WORK
+    assert world.control("set-g1_0").number > number
+    assert len(world.capacity.raised) == 1
+
+
+def test_a_busy_node_stays(world: World) -> None:
+    """A node that holds a message is not drained, however long there is no other work."""
+    job = grown(world)
+    world.held["set-g1_0"] = ("message",)
+    world.nodes_report()
+    world.step()
+    world.jobs.cancel_job(job, world.clock.now())
+    world.run(10 * MINUTE)
+    assert world.phases() == {"set-g1_0": NodePhase.WORKING}
+    assert [holding.message_id for holding in world.step().observation.held] == ["message"]
+
+
+def test_a_silent_node_is_replaced(world: World) -> None:
+    """A node that stops reporting is lost after the silence deadline, is told to retire and is removed."""
+    grown(world, 2)
+    world.held["set-g1_0"] = ("message",)
+    world.nodes_report()
+    world.step()
+    world.dead.add("set-g1_0")
+    world.run(2 * MINUTE)
+    assert world.phases() == {"set-g1_0": NodePhase.WORKING}
+    world.run(3 * MINUTE)
+    assert world.control("set-g1_0").directive is Directive.RETIRE
+    assert ("set-g1", ("0",)) in world.capacity.removed
+    assert "message" not in [holding.message_id for holding in world.step().observation.held]
+    assert world.phases() == {"set-g1_1": NodePhase.WORKING}
+
+
+def test_silence_does_not_count_while_nobody_can_listen(world: World) -> None:
+    """While statuses cannot be listed no node is lost, nor at once when they can be again."""
+    grown(world)
+    world.blobs.deaf = True
+    world.dead.update(world.phases())
+    world.run(20 * MINUTE)
+    assert set(world.phases().values()) == {NodePhase.WORKING}
+    assert not world.step().observation.statuses_listed
+    world.blobs.deaf = False
+    world.run(2 * MINUTE)
+    assert set(world.phases().values()) == {NodePhase.WORKING}
+
+
+def test_a_lost_node_that_returns_is_admitted_again(world: World) -> None:
+    """A lost node that is heard of before it is given up gets a higher control number."""
+    grown(world, 2)
+    world.dead.add("set-g1_0")
+    number = world.control("set-g1_0").number
+    world.run(2 * MINUTE)
+    for _ in range(9):
+        world.clock.advance(10 * SECOND)
+        world.fleet.observe(world.epoch, world.clock.now())
+    assert world.phases() == {"set-g1_0": NodePhase.LOST}
+    world.dead.clear()
+    world.nodes_report()
+    world.clock.advance(SECOND)
+    world.step()
+    assert world.phases() == {"set-g1_0": NodePhase.WORKING}
+    assert world.control("set-g1_0").number > number
+
+
+def test_a_restarted_runner_is_admitted_again(world: World) -> None:
+    """A new incarnation waits until a higher control number says `work`."""
+    grown(world, 2)
+    number = world.control("set-g1_0").number
+    world.restarts["set-g1_0"] = 1
+    world.nodes_report()
+    world.clock.advance(SECOND)
+    world.step()
+    assert world.control("set-g1_0").number == number + 1
+    world.run(MINUTE)
+    assert world.phases() == {"set-g1_0": NodePhase.WORKING}
+    assert world.control("set-g1_0").number == number + 1
+
+
+def test_a_waiting_runner_is_admitted_once(world: World) -> None:
+    """A runner that stopped leasing by itself gets one higher number, not one a step."""
+    grown(world, 2)
+    number = world.control("set-g1_0").number
+    world.report("set-g1_0", NodeState.WAITING, number)
+    for _ in range(5):
+        world.clock.advance(SECOND)
+        world.step()
+    assert world.control("set-g1_0").number == number + 1
+
+
+def test_failed_boots_are_removed_and_stop_the_buying(world: World) -> None:
+    """Instances that fail are removed; after three in a row nothing is bought and the reason is told."""
+    world.capacity.failing_boots = 100
+    world.submit(8)
+    world.run(6 * MINUTE)
+    assert world.phases() == {}
+    assert [name for name, _ in world.capacity.raised] == ["set-g1"]
+    assert any("boots in a row failed" in reason for reason in world.reasons())
+    world.capacity.failing_boots = 0
+    world.run(15 * MINUTE)
+    assert NodePhase.WORKING in world.phases().values()
+
+
+def test_an_instance_that_never_reports_is_given_up(world: World) -> None:
+    """An instance without a status for longer than the boot deadline is removed."""
+    world.submit(2)
+    world.dead.add("set-g1_0")
+    world.run(11 * MINUTE)
+    assert ("set-g1", ("0",)) in world.capacity.removed
+    assert "set-g1_1" in world.phases()
+
+
+def test_a_refusal_is_told_and_waited_out(world: World) -> None:
+    """What the cloud refuses is recorded with its words, and asked for again only after a while."""
+    world.capacity.refusal = CapacityErrorKind.QUOTA
+    world.submit(2)
+    world.run(2 * MINUTE)
+    assert any("quota" in reason for reason in world.reasons())
+    world.capacity.refusal = None
+    world.run(MINUTE)
+    assert world.capacity.raised == []
+    world.run(3 * MINUTE)
+    assert len(world.capacity.raised) == 1
+
+
+def test_an_unreadable_set_is_left_alone(world: World) -> None:
+    """While a set cannot be read nothing is bought, drained or removed, and the hold says why."""
+    job = grown(world)
+    world.jobs.cancel_job(job, world.clock.now())
+    world.capacity.unreadable = True
+    world.run(10 * MINUTE)
+    assert set(world.phases().values()) == {NodePhase.WORKING}
+    assert any("throttled" in reason for reason in world.reasons())
+    world.capacity.unreadable = False
+    world.run(5 * MINUTE)
+    assert world.phases() == {}
+
+
+def test_capacity_changed_by_another_is_observed_again(world: World) -> None:
+    """A raise from an outdated reading does nothing in its step and succeeds in the next."""
+    world.submit(2)
+    reading = world.fleet.observe(world.epoch, world.clock.now())
+    view = world.capacity.observe(group("g1"))
+    world.capacity.raise_to(group("g1"), view, 1)
+    world.fleet.act(world.epoch, reading, world.clock.now())
+    assert [count for _, count in world.capacity.raised] == [1]
+    world.clock.advance(SECOND)
+    world.step()
+    assert [count for _, count in world.capacity.raised] == [1]
+    world.run(2 * MINUTE)
+    assert len(world.phases()) == 1
+
+
+def test_a_new_generation_takes_over(world: World) -> None:
+    """Old nodes end what they hold and go, new ones come, and the old set and queue are deleted."""
+    grown(world)
+    world.held["set-g1_0"] = ("message",)
+    world.nodes_report()
+    world.step()
+    world.declare("g2")
+    world.run(3 * MINUTE)
+    assert world.phases()["set-g1_0"] is NodePhase.DRAINING
+    assert {name for name, phase in world.phases().items() if phase is NodePhase.WORKING} == {"set-g2_0", "set-g2_1"}
+    observation = world.step().observation
+    assert observation.retired == observation.unread == {"work-g1"}
+    world.held.clear()
+    world.run(3 * MINUTE)
+    assert world.capacity.scale_sets() == ("set-g2",)
+    assert "work-g1" not in world.queues.names()
+    assert [each.key.generation for each in world.store.groups(POOL)] == ["g2"]
+    removed = [name for scale_set, names in world.capacity.removed if scale_set == "set-g1" for name in names]
+    assert sorted(removed) == ["0", "1"]
+
+
+def test_a_new_leader_goes_on(world: World) -> None:
+    """A leader that begins anew in the middle changes nothing that was right, and the old one writes nothing."""
+    job = grown(world)
+    old_fleet, old_epoch = world.fleet, world.epoch
+    numbers = {name: world.control(name).number for name in world.phases()}
+    world.lead()
+    world.run(MINUTE)
+    assert {name: world.control(name).number for name in world.phases()} == numbers
+    with pytest.raises(StaleLeaderError):
+        old_fleet.act(old_epoch, old_fleet.observe(old_epoch, world.clock.now()), world.clock.now())
+    world.jobs.cancel_job(job, world.clock.now())
+    for _ in range(30):
+        world.lead()
+        world.run(10 * SECOND)
+    assert world.phases() == {}
+
+
+def test_a_set_made_anew_may_reuse_names(world: World) -> None:
+    """After destroy and deploy, instances with old names are new nodes, not ones that are being removed."""
+    job = grown(world, 2)
+    world.jobs.cancel_job(job, world.clock.now())
+    world.run(5 * MINUTE)
+    assert world.phases() == {}
+    world.destroy()
+    grown(world, 2)
+    assert world.phases() == {"set-g1_0": NodePhase.WORKING}
+
+
+def test_stop_lists_reach_the_nodes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new stop list is written to each working node once, with a higher number."""
+    grown(world, 2)
+    number = world.control("set-g1_0").number
+    stops = (StopRef("job"),)
+    monkeypatch.setattr(world.dispatch, "stops", lambda pool: stops)
+    world.run(30 * SECOND)
+    control = world.control("set-g1_0")
+    assert (control.stop, control.number) == (stops, number + 1)
