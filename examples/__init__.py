@@ -1,0 +1,1 @@
+"""One folder a use case, each runnable."""
