@@ -144,3 +144,7 @@ def main() -> None:
     except (MillpondError, LocalAzureError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Runs one task from its message to its report: definition, inputs, folder, process, what is left of it."""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from node_bootstrap.protocol import (
+    INPUTS,
+    Outcome,
+    ProtocolError,
+    ResolvedInputs,
+    TaskDefinition,
+    TaskMessage,
+    TaskRef,
+    TaskReport,
+    decode,
+    definition_blob,
+    resolved_blob,
+    sha256_hex,
+)
+from node_bootstrap.runner.account import account_named
+from node_bootstrap.runner.environment import task_environment, task_names
+from node_bootstrap.runner.events import TaskEnded
+from node_bootstrap.runner.follow import LogFollower
+from node_bootstrap.runner.packs import Uploader
+from node_bootstrap.runner.process_tree import end_marked
+from node_bootstrap.runner.settings import RunnerSettings
+from node_bootstrap.runner.staging import Stager, StagingError
+from node_bootstrap.runner.storage import Storage, StorageError
+from node_bootstrap.runner.task_files import KeptFiles, TaskFolder, folder_of, kept_files
+from node_bootstrap.runner.task_process import Command, Ending, TaskProcess
+
+_LOG = logging.getLogger(__name__)
+
+# Definitions and resolved inputs that are remembered; a message names one of each.
+_MOST_RECORDS = 64
+_PATIENCE_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A process that has been started, or is about to."""
+
+    task: TaskRef
+    process: TaskProcess
+
+
+class Executor:
+    """Runs tasks, each call of `run` in a thread of its own."""
+
+    def __init__(
+        self, settings: RunnerSettings, storage: Storage, uploader: Uploader, clock: Callable[[], datetime]
+    ) -> None:
+        self._settings = settings
+        self._storage = storage
+        self._uploader = uploader
+        self._clock = clock
+        self._tasks = settings.root / "tasks"
+        self._stager = Stager(storage, settings.root / "cache")
+        self._account = account_named(settings.task_account) if settings.task_account is not None else None
+        self._lock = threading.Lock()
+        self._begun: dict[str, _Begun] = {}
+        self._records: dict[str, bytes] = {}
+
+    def clear(self) -> None:
+        """End and remove what a runner before this one left; call it once, before anything runs."""
+        end_marked(f"{self._tasks}{os.sep}")
+        TaskFolder(self._tasks).remove()
+        self._tasks.mkdir(mode=0o711, parents=True, exist_ok=True)
+
+    def begin(self, run_id: str, task: TaskRef) -> TaskProcess:
+        """Announce a run, so that it can be stopped from now on; hand the answer to `run`."""
+        begun = _Begun(task, TaskProcess())
+        with self._lock:
+            self._begun[run_id] = begun
+        return begun.process
+
+    def stop(self, run_id: str, task: TaskRef, outcome: Outcome, reason: str) -> None:
+        """Kill a run's process tree, if it runs this task."""
+        with self._lock:
+            begun = self._begun.get(run_id)
+        if begun is not None and begun.task == task:
+            begun.process.stop(outcome, reason)
+
+    def stop_all(self, reason: str) -> None:
+        """Kill everything that runs."""
+        with self._lock:
+            all_begun = list(self._begun.values())
+        for begun in all_begun:
+            begun.process.stop(Outcome.PREEMPTED, reason)
+
+    def discard(self, run_id: str) -> None:
+        """Remove what is left of a run's folder."""
+        TaskFolder(self._tasks / run_id).remove()
+
+    def run(self, run_id: str, message: TaskMessage, task: TaskRef, process: TaskProcess) -> TaskEnded:
+        """Run a task to its end, whatever happens: what the node breaks is reported as its fault."""
+        started_at = self._clock()
+        folder = folder_of(self._tasks, run_id, task)
+        kept: KeptFiles | None = None
+        try:
+            ending, kept = self._run(run_id, message, task, process, folder)
+        except StagingError as error:
+            outcome = Outcome.PERMANENT if error.permanent else Outcome.NODE_FAULT
+            ending = process.stopped or Ending(outcome, None, str(error))
+        except (OSError, StorageError) as error:
+            _LOG.warning("task %s of run %s: %s", task, run_id, error)
+            ending = process.stopped or Ending(Outcome.NODE_FAULT, None, f"the node could not run it: {error}")
+        except Exception as error:  # noqa: BLE001  a task must be reported whatever happens
+            _LOG.exception("task %s of run %s", task, run_id)
+            ending = Ending(Outcome.NODE_FAULT, None, f"a defect of the runner: {error!r}")
+        with self._lock:
+            self._begun.pop(run_id, None)
+        if kept is None:
+            folder.remove()
+        size = self._uploader.keep(run_id, task, kept) if kept is not None else 0
+        report = TaskReport(
+            task.task_id, task.attempt, ending.outcome, ending.exit_code, ending.reason, started_at, self._clock()
+        )
+        return TaskEnded(run_id, report, size)
+
+    def _run(
+        self, run_id: str, message: TaskMessage, task: TaskRef, process: TaskProcess, folder: TaskFolder
+    ) -> tuple[Ending, KeptFiles]:
+        definition = self._definition(message)
+        inputs = self._inputs(message)
+        folder.make()
+        self._stager.stage(definition.resource_files, inputs.files, folder.working_directory)
+        folder.hand_to(self._account)
+        command = self._command(message, definition, task, folder)
+        follower = LogFollower(self._storage, run_id, message, task, (folder.stdout, folder.stderr))
+        ending = process.run(command, definition.exit_codes, follower.meanwhile)
+        # What a run that failed has written is of no use to anyone but a person; its logs are.
+        patterns = definition.output_patterns if ending.outcome in {Outcome.SUCCESS, Outcome.IGNORABLE} else ()
+        return ending, kept_files(folder, patterns, follower.finish())
+
+    def _command(self, message: TaskMessage, definition: TaskDefinition, task: TaskRef, folder: TaskFolder) -> Command:
+        settings = self._settings
+        mark = str(folder.path)
+        names = task_names(message, definition, task, (settings.pool, settings.node_id), folder, mark)
+        return Command(
+            arguments=definition.command,
+            working_directory=folder.working_directory,
+            environment=task_environment(os.environ, Path(sys.executable), names, definition, self._account, folder),
+            stdout=folder.stdout,
+            stderr=folder.stderr,
+            mark=mark,
+            account=self._account,
+            limit_seconds=definition.wall_clock_limit_seconds,
+        )
+
+    def _definition(self, message: TaskMessage) -> TaskDefinition:
+        data = self._record(definition_blob(message.definition), message.definition)
+        try:
+            return decode(TaskDefinition, data)
+        except ProtocolError as error:
+            raise StagingError(f"the definition {message.definition} cannot be understood: {error}") from error
+
+    def _inputs(self, message: TaskMessage) -> ResolvedInputs:
+        if message.inputs is None:
+            return ResolvedInputs(())
+        data = self._record(resolved_blob(message.inputs), message.inputs)
+        try:
+            return decode(ResolvedInputs, data)
+        except ProtocolError as error:
+            raise StagingError(f"the inputs {message.inputs} cannot be understood: {error}") from error
+
+    def _record(self, blob: str, sha256: str) -> bytes:
+        with self._lock:
+            known = self._records.get(blob)
+        if known is not None:
+            return known
+        data = self._storage.get(INPUTS, blob, _PATIENCE_SECONDS)
+        if data is None:
+            raise StagingError(f"{INPUTS}/{blob} is not there")
+        if sha256_hex(data) != sha256:
+            raise StagingError(f"{INPUTS}/{blob} has the SHA-256 {sha256_hex(data)}")
+        with self._lock:
+            while len(self._records) >= _MOST_RECORDS:
+                self._records.pop(next(iter(self._records)))
+            self._records[blob] = data
+        return data

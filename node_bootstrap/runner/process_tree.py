@@ -1,0 +1,107 @@
+"""Ending all processes of a task, those included that left its session or lost their parent."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+# In the environment of a task's processes: tells them from all others, whoever their parent is by now.
+RUN_MARK = "MILLPOND_RUN"
+
+_PROC = Path("/proc")
+_LOOK_AGAIN_SECONDS = 0.02
+_PATIENCE_SECONDS = 10.0
+_WINDOWS = os.name == "nt"
+
+
+def end_tree(leader: int, mark: str) -> None:
+    """Kill a task's leader, its session, all that descends from them or carries the mark; return when they are gone.
+
+    Called when the leader has ended already, it ends what the task left behind. `TimeoutError` when a process
+    does not end (it hangs in the kernel).
+    """
+    if _WINDOWS:
+        subprocess.run(
+            ["taskkill", "/T", "/F", "/PID", str(leader)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        return
+    _kill_all(lambda: _found(leader, mark))
+
+
+def end_marked(prefix: str) -> None:
+    """Kill what a runner before this one left behind: every process whose mark begins so (Linux)."""
+    if _PROC.is_dir():
+        _kill_all(lambda: {pid for pid in _numbers() if _mark(pid).startswith(prefix.encode())})
+
+
+def _kill_all(find: Callable[[], set[int]]) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while found := find() - {os.getpid()}:
+        for pid in found:
+            _signal(pid)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"processes {sorted(found)} do not end after SIGKILL")
+        time.sleep(_LOOK_AGAIN_SECONDS)
+
+
+def _signal(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _found(leader: int, mark: str) -> set[int]:
+    table = _linux_processes() if _PROC.is_dir() else _other_processes()
+    found = {pid for pid, (_, session) in table.items() if leader in {pid, session}}
+    if _PROC.is_dir():
+        found |= {pid for pid in table if _mark(pid) == mark.encode()}
+    while True:
+        more = {pid for pid, (parent, _) in table.items() if parent in found} - found
+        if not more:
+            return found
+        found |= more
+
+
+def _numbers() -> list[int]:
+    return [int(entry) for entry in os.listdir(_PROC) if entry.isdigit()]  # noqa: PTH208  half the time of a Path each
+
+
+def _linux_processes() -> dict[int, tuple[int, int]]:
+    """Give parent and session of each process that is not a zombie."""
+    table = {}
+    for pid in _numbers():
+        try:
+            # The name, in parentheses, may hold anything (proc(5)): state, parent, group and session stand behind it.
+            fields = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        if fields[0] != b"Z":
+            table[pid] = (int(fields[1]), int(fields[3]))
+    return table
+
+
+def _other_processes() -> dict[int, tuple[int, int]]:
+    """Give parent and group of each process where there is no /proc (macOS): a new session begins a new group."""
+    listing = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid=,pgid=,state="], stdin=subprocess.DEVNULL, capture_output=True, check=True
+    )
+    rows = [line.split() for line in listing.stdout.decode().splitlines()]
+    return {int(pid): (int(parent), int(group)) for pid, parent, group, state in rows if not state.startswith("Z")}
+
+
+def _mark(pid: int) -> bytes:
+    try:
+        environment = (_PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return b""
+    for entry in environment.split(b"\0"):
+        name, _, value = entry.partition(b"=")
+        if name == RUN_MARK.encode():
+            return value
+    return b""

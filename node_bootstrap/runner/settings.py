@@ -1,0 +1,47 @@
+"""What the runner is told at its start: the settings file that stage 0 wrote."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """The settings of one node. `root` is the runner's own folder; `task_account` runs the tasks where it is given."""
+
+    node_id: str
+    pool: str
+    blob_endpoint: str
+    queue_endpoint: str
+    work_queue: str
+    events_queue: str
+    identity_client_id: str
+    task_slots: int
+    status_interval_seconds: float
+    bundle_sha256: str
+    root: Path
+    task_account: str | None = None
+
+
+def read_settings(path: Path) -> RunnerSettings:
+    """Read a settings file; fields that are not the runner's are left alone. `ValueError` says what is wrong."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return RunnerSettings(
+            node_id=str(fields["node_id"]),
+            pool=str(fields["pool"]),
+            blob_endpoint=str(fields["blob_endpoint"]),
+            queue_endpoint=str(fields["queue_endpoint"]),
+            work_queue=str(fields["work_queue"]),
+            events_queue=str(fields["events_queue"]),
+            identity_client_id=str(fields["identity_client_id"]),
+            task_slots=int(fields["task_slots"]),
+            status_interval_seconds=float(fields["status_interval_seconds"]),
+            bundle_sha256=str(fields["bundle_sha256"]),
+            root=Path(fields["root"]),
+            task_account=fields.get("task_account") or None,
+        )
+    except KeyError as error:
+        raise ValueError(f"{path}: the field {error} is missing; stage 0 of the same version writes it") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
