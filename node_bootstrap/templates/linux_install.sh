@@ -33,14 +33,23 @@ begin() {
 
 begin install
 ln -sfn "$here" "$root/opt/millpond/current"
-if [[ -z "$root" && "$(id -u)" == 0 ]] && ! id "$account" >/dev/null 2>&1; then
+if [[ -z "$root" && "$(id -u)" == 0 ]]; then
   # Tasks run as this account, which can neither read the runner's files nor act as the node.
-  useradd --system --no-create-home --shell /usr/sbin/nologin "$account"
+  id "$account" >/dev/null 2>&1 || useradd --system --no-create-home --shell /usr/sbin/nologin "$account"
+  python3 - "$settings" "$account" <<'PYTHON'
+import json, sys
+with open(sys.argv[1], "r+") as file:
+    settings = json.load(file) | {"task_account": sys.argv[2]}
+    file.seek(0)
+    json.dump(settings, file)
+    file.truncate()
+PYTHON
 fi
 record 0
 
 begin service
 if [[ -z "$root" && -d /run/systemd/system ]]; then
+  rule="-d 169.254.169.254 -m owner --uid-owner $account -j REJECT"
   cat >/etc/systemd/system/millpond.service <<UNIT
 [Unit]
 Description=Millpond task runner
@@ -49,9 +58,13 @@ Wants=network-online.target
 
 [Service]
 Environment=PYTHONPATH=/opt/millpond/current
+# Tasks do not reach the metadata address: whoever does can act as the node. Without the rule nothing starts.
+ExecStartPre=/bin/sh -c 'iptables -C OUTPUT $rule 2>/dev/null || iptables -I OUTPUT $rule'
 ExecStart=/usr/bin/env python3 -m node_bootstrap.runner $settings
 Restart=always
 RestartSec=5
+# The runner's word for "retired": this node is about to be removed and takes nothing more.
+RestartPreventExitStatus=3
 KillMode=mixed
 TimeoutStopSec=60
 

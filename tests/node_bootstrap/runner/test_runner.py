@@ -1,0 +1,307 @@
+"""The whole runner as a process of its own, against a metadata address and a storage account on loopback."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from node_bootstrap.protocol import (
+    OUTPUTS,
+    Directive,
+    Event,
+    EventKind,
+    FileRef,
+    Manifest,
+    NodeControl,
+    NodeState,
+    NodeStatus,
+    Outcome,
+    ResolvedInputs,
+    StopRef,
+    TaskDefinition,
+    TaskMessage,
+    TaskRef,
+    TaskReport,
+    decode,
+    encode,
+    sha256_hex,
+)
+from node_bootstrap.runner.settings import RunnerSettings
+from tests.node_bootstrap.runner.fake_azure import Answer, FakeAzure
+from tests.node_bootstrap.runner.processes import processes_of
+
+PATIENCE_SECONDS = 20.0
+PROJECT = Path(__file__).parents[3]
+
+START = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print("sleeping", flush=True)
+time.sleep(600)
+"""
+
+
+class Node:
+    """A runner and what the scheduler would do for it."""
+
+    def __init__(self, azure: FakeAzure, settings: RunnerSettings, environment: dict[str, str]) -> None:
+        self.azure = azure
+        self.settings = settings
+        self._number = 0
+        settings.root.mkdir(parents=True)
+        path = settings.root / "settings.json"
+        path.write_text(json.dumps(asdict(settings), default=str))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "node_bootstrap.runner", str(path)],
+            cwd=PROJECT,
+            env={"PATH": os.environ["PATH"], "AZURE_POD_IDENTITY_AUTHORITY_HOST": azure.url} | environment,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def direct(self, directive: Directive, *stop: StopRef) -> None:
+        """Write the control blob."""
+        self._number += 1
+        self._put("control/set_0.json", encode(NodeControl(self._number, directive, stop)).encode())
+
+    def hand_out(self, definition: TaskDefinition, *tasks: int, inputs: ResolvedInputs | None = None) -> None:
+        """Put a message with its definition and inputs."""
+        text = encode(definition)
+        self._put(f"inputs/definitions/{sha256_hex(text.encode())}.json", text.encode())
+        resolved = None
+        if inputs is not None:
+            resolved = sha256_hex(encode(inputs).encode())
+            self._put(f"inputs/resolved/{resolved}.json", encode(inputs).encode())
+        refs = tuple(TaskRef(task, 1) for task in tasks)
+        message = TaskMessage(f"m{tasks[0]}", "job", sha256_hex(text.encode()), refs, resolved)
+        self.azure.put_message("work", encode(message))
+
+    def file(self, path: str, data: bytes) -> FileRef:
+        """Put an input file."""
+        digest = sha256_hex(data)
+        self._put(f"inputs/files/{digest}", data)
+        return FileRef(path, "inputs", f"files/{digest}", 0, len(data), digest)
+
+    @property
+    def status(self) -> NodeStatus | None:
+        """What the node says of itself."""
+        data = self.azure.blobs.get("nodes/status/set_0.json")
+        return decode(NodeStatus, data) if data is not None else None
+
+    @property
+    def events(self) -> list[Event]:
+        """The events that it sent."""
+        return [decode(Event, text) for text in self.azure.texts("events")]
+
+    def reports(self) -> dict[int, TaskReport]:
+        """What it vouches for, by task, as the events name it."""
+        names = [event.manifest for event in self.events if event.manifest is not None]
+        manifests = [decode(Manifest, self.azure.blobs[f"{OUTPUTS}/{name}"]) for name in names]
+        return {report.task_id: report for manifest in manifests for report in manifest.reports}
+
+    def text(self, task: int, path: str) -> str:
+        """Read a file of a task's report, verified."""
+        (ref,) = [file for file in self.reports()[task].files if file.path == path]
+        data = self.azure.blobs[f"{ref.container}/{ref.blob}"][ref.offset : ref.offset + ref.length]
+        assert sha256_hex(data) == ref.sha256
+        return data.decode()
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Wait until something holds."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            log = self.settings.root / "runner.log"
+            assert time.monotonic() < deadline, f"waited in vain; {self.status}; {log.read_text()}"
+            assert self.process.poll() is None, log.read_text()
+            time.sleep(0.02)
+
+    def wait_for_reports(self, count: int) -> dict[int, TaskReport]:
+        """Wait until so many tasks are reported and the queue is empty."""
+        self.wait(lambda: len(self.reports()) >= count and not self.azure.texts("work"))
+        return self.reports()
+
+    def end(self) -> int:
+        """End it as a service manager does; give its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def _put(self, name: str, data: bytes) -> None:
+        with self.azure.lock:
+            self.azure.blobs[name] = data
+
+
+@pytest.fixture
+def node(azure: FakeAzure, settings: RunnerSettings) -> Iterator[Node]:
+    """A runner that has been admitted."""
+    node = Node(azure, settings, {"SECRET_OF_THE_RUNNER": "s3cr3t", "MILLPOND_INSTANCE": "set_0"})
+    node.direct(Directive.WORK)
+    yield node
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        node.end()
+    node.process.kill()
+    node.process.wait()
+    assert processes_of(settings.root) == []
+
+
+def script(node: Node, text: str, count: int = 1, **more: object) -> TaskDefinition:
+    """Give a definition that runs a Python script."""
+    resource = node.file("task.py", text.encode())
+    plain = TaskDefinition("step", ("python3", "task.py"), 10, count, resource_files=(resource,))
+    return TaskDefinition(**{field: getattr(plain, field) for field in plain.__dataclass_fields__} | more)  # type: ignore[arg-type]
+
+
+def test_tasks_run_with_inputs_and_their_outputs_are_kept(node: Node) -> None:
+    """Each task finds its files and names, and its outputs and logs are readable where the manifest says."""
+    text = """
+import os, pathlib, sys
+assert sorted(os.listdir()) == ["before", "task.py"], os.listdir()
+index = int(os.environ["MILLPOND_TASK_INDEX"])
+print("index", index, "of", os.environ["AZ_BATCH_JOB_ID"], os.environ["COLOUR"])
+print("trouble", file=sys.stderr)
+os.makedirs("deep/er")
+parts = sorted(pathlib.Path("before").iterdir())
+pathlib.Path(f"deep/er/{index}.txt").write_text("+".join(part.read_text() for part in parts))
+pathlib.Path("scratch.bin").write_bytes(b"x")
+os.symlink("/etc/passwd", "passwd.txt")
+if index == 1:
+    pathlib.Path("large.txt").write_text("L" * 3_000_000)
+"""
+    pack = b"--one--two"
+    node.azure.blobs["outputs/job/m1/x/0.pack"] = pack
+    before = ResolvedInputs(
+        (
+            FileRef("before/1", "outputs", "job/m1/x/0.pack", 2, 3, sha256_hex(b"one")),
+            FileRef("before/2", "outputs", "job/m1/x/0.pack", 7, 3, sha256_hex(b"two")),
+        )
+    )
+    definition = script(node, text, 3, output_patterns=("**/*.txt",), environment=(("COLOUR", "blue"),))
+    node.hand_out(definition, 10, 11, 12, inputs=before)
+    reports = node.wait_for_reports(3)
+    assert {report.outcome for report in reports.values()} == {Outcome.SUCCESS}
+    assert [file.path for file in reports[11].files] == ["stdout.txt", "stderr.txt", "deep/er/1.txt", "large.txt"]
+    assert node.text(11, "stdout.txt") == "index 1 of job blue\n"
+    assert node.text(11, "stderr.txt") == "trouble\n"
+    assert node.text(12, "deep/er/2.txt") == "one+two"
+    assert node.text(11, "large.txt") == "L" * 3_000_000
+    assert {event.kind for event in node.events} == {EventKind.STARTED, EventKind.FINISHED}
+    node.wait(lambda: node.status is not None and node.status.held == ())
+    assert list((node.settings.root / "tasks").iterdir()) == []
+
+
+def test_the_runners_own_environment_is_not_the_tasks(node: Node) -> None:
+    """A task sees neither the runner's variables nor the metadata address, but the marks of its machine."""
+    node.hand_out(script(node, "import os, json; print(json.dumps(dict(os.environ)))"), 10)
+    node.wait_for_reports(1)
+    environment = json.loads(node.text(10, "stdout.txt"))
+    assert "SECRET_OF_THE_RUNNER" not in environment
+    assert "AZURE_POD_IDENTITY_AUTHORITY_HOST" not in environment
+    assert environment["MILLPOND_INSTANCE"] == "set_0"
+    assert environment["AZ_BATCH_TASK_WORKING_DIR"] == environment["AZ_BATCH_TASK_DIR"] + "/wd"
+    assert (environment["AZ_BATCH_POOL_ID"], environment["AZ_BATCH_NODE_ID"]) == ("pool", "set_0")
+    assert environment["MILLPOND_STEP"] == "step"
+
+
+def test_a_long_tasks_log_can_be_read_while_it_grows(node: Node) -> None:
+    """After some seconds the log is in storage, and the report names that blob when the task ends."""
+    go = node.settings.root / "go"
+    text = f"""
+import os, time
+print("first", flush=True)
+while not os.path.exists({str(go)!r}): time.sleep(0.02)
+print("last")
+"""
+    node.hand_out(script(node, text), 10)
+    logs = lambda: [data for name, data in node.azure.blobs.items() if name.endswith("/10.1/stdout.txt")]  # noqa: E731
+    node.wait(lambda: logs() == [b"first\n"])
+    go.touch()
+    node.wait_for_reports(1)
+    assert node.text(10, "stdout.txt") == "first\nlast\n"
+    (file,) = [file for file in node.reports()[10].files if file.path == "stdout.txt"]
+    assert file.blob.endswith("/10.1/stdout.txt")
+
+
+def test_stop_list_ends_the_whole_tree(node: Node) -> None:
+    """A task named in a stop list is killed with what it started, in sessions of their own too."""
+    node.hand_out(script(node, START), 10)
+    node.wait(lambda: len(processes_of(node.settings.root)) == 2)
+    node.direct(Directive.WORK, StopRef("job", 10, 2))
+    assert node.wait_for_reports(1)[10].outcome is Outcome.CANCELLED
+    assert processes_of(node.settings.root) == []
+
+
+def test_sigterm_reports_gives_back_and_leaves_nothing(node: Node) -> None:
+    """Killed tasks are reported as preempted, the rest is returned, the message is deleted, no process stays."""
+    node.hand_out(script(node, START, 2), 10, 11)
+    node.wait(lambda: len(processes_of(node.settings.root)) == 2)
+    assert node.end() == 0
+    assert node.reports()[10].outcome is Outcome.PREEMPTED
+    returned = node.events[-1]
+    assert (returned.kind, returned.unfinished) == (EventKind.RETURNED, (TaskRef(11, 1),))
+    assert node.azure.texts("work") == []
+    assert node.status is not None
+    assert (node.status.state, node.status.held) == (NodeState.DRAINED, ())
+
+
+def test_retire_ends_the_runner_for_good(node: Node) -> None:
+    """The exit code tells the service manager not to start it again."""
+    node.wait(lambda: node.status is not None and node.status.state is NodeState.WORKING)
+    node.direct(Directive.RETIRE)
+    assert node.process.wait(PATIENCE_SECONDS) == 3
+
+
+def test_a_preemption_notice_drains_the_node(node: Node) -> None:
+    """A scheduled event of this machine kills and gives back; one of another does nothing."""
+    node.wait(lambda: node.status is not None and node.status.state is NodeState.WORKING)
+    event = {"EventId": "1", "EventType": "Preempt", "Resources": ["set_9"], "NotBefore": "soon"}
+    node.azure.scheduled_events = [event, event | {"EventId": "2", "Resources": ["set_0"]}]
+    node.wait(lambda: node.status is not None and node.status.state is NodeState.DRAINED)
+    assert node.status is not None
+    assert node.status.note == "Azure announces: Preempt not before soon"
+
+
+def test_an_outage_of_storage_loses_nothing(node: Node) -> None:
+    """The runner survives refusals and errors, and results come when storage is back."""
+    state = {"down": False}
+
+    def fault(method: str, path: str) -> Answer | None:
+        return (503, {"x-ms-error-code": "ServerBusy"}, b"") if state["down"] and path.startswith("/blob") else None
+
+    node.azure.fault = fault
+    node.hand_out(script(node, "import time; time.sleep(0.5)"), 10)
+    node.wait(lambda: bool(node.events))
+    state["down"] = True
+    time.sleep(2.0)
+    assert node.reports() == {}
+    state["down"] = False
+    assert node.wait_for_reports(1)[10].outcome is Outcome.SUCCESS
+
+
+@pytest.mark.parametrize("broken", ["definition", "input", "resource"])
+def test_what_the_node_cannot_fetch_is_its_fault(node: Node, broken: str) -> None:
+    """Another content than named is reported as a node fault, and nothing is run."""
+    definition = script(node, "print('ran')")
+    inputs = None
+    if broken == "resource":
+        resource = definition.resource_files[0]
+        node.azure.blobs[f"inputs/{resource.blob}"] = b"#" * resource.length
+    if broken == "input":
+        node.azure.blobs["outputs/pack"] = b"abc"
+        inputs = ResolvedInputs((FileRef("in", "outputs", "pack", 0, 3, sha256_hex(b"abd")),))
+    if broken == "definition":
+        node.azure.fault = lambda method, path: (
+            (200, {}, b"{}") if method == "GET" and path.startswith("/blob/inputs/definitions") else None
+        )
+    node.hand_out(definition, 10, 11, inputs=inputs)
+    node.wait(lambda: any(event.kind is EventKind.RETURNED for event in node.events))
+    reports = node.wait_for_reports(1)
+    assert {task: report.outcome for task, report in reports.items()} == {10: Outcome.NODE_FAULT}
+    assert "SHA-256" in reports[10].reason
+    assert reports[10].files == ()
