@@ -23,7 +23,7 @@ demo: setup ## Run the main job on this machine: up, submit, nodes appear, resul
 	@$(BIN)/python -m examples.value_at_risk.demo
 
 test: setup lint ## Check style, types and all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.ready ## Check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -273,8 +273,9 @@ class Node:
 class PoolDemand:
     """Work that waits or runs in a pool, aggregated; never a list of tasks.
 
-    `active_tasks` are ready and not running (on a queue or not); `mean_task_seconds` is measured over the pool's
-    recent successes, None without history; `oldest_active_at` is when the longest-waiting ready task became ready.
+    `active_tasks` are ready and not running (on a queue or not); `mean_task_seconds` is the waiting tasks' mean run
+    time, measured where runs have been seen, else as their jobs expect; None where neither says any;
+    `oldest_active_at` is when the longest-waiting ready task became ready.
     """
 
     active_tasks: int

@@ -29,10 +29,8 @@ def desire(policy: ScalingPolicy, demand: PoolDemand, retiring_runs: int, now: d
     active, running = demand.active_tasks, max(0, demand.running_tasks - retiring_runs)
     if active + running == 0:
         return Desire(0, "no task waits or runs")
-    measured = demand.mean_task_seconds is not None
-    mean = (
-        demand.mean_task_seconds if demand.mean_task_seconds is not None else policy.default_task_time.total_seconds()
-    )
+    known = demand.mean_task_seconds
+    mean = policy.default_task_time.total_seconds() if known is None else known
     wait = policy.acceptable_wait.total_seconds()
     seconds = (active + running / 2) * mean
     slots = max(running, math.ceil(seconds / wait), 1)
@@ -40,8 +38,9 @@ def desire(policy: ScalingPolicy, demand: PoolDemand, retiring_runs: int, now: d
     if overdue:
         slots = max(slots, running + max(1, math.ceil(active * mean / wait)))
     slots = min(slots, active + running)
+    default = " (the pool's default)" if known is None else ""
     sentence = (
-        f"{active} waiting and {running} running tasks of {_number(mean)} s ({'measured' if measured else 'assumed'}) "
+        f"{active} waiting and {running} running tasks of about {_number(mean)} s each{default} "
         f"are {_number(seconds)} s of work, to be begun within {_number(wait)} s: {slots} slots"
     )
     if overdue:

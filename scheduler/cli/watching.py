@@ -36,19 +36,22 @@ class Progressing(Protocol):
 
 
 class PlainProgress:
-    """A line whenever something changed."""
+    """A line whenever something changed; a decision stands on a line of its own, once."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._last = ""
+        self._last_decision = ""
 
     def show(self, job: Job, pool: PoolView | None) -> None:
         """Print where the job is, unless that was printed last."""
         line = f"{job.counts.completed}/{job.counts.total} done ({tally(job.counts)})"
         if pool is not None:
             line += f"; nodes {pool.current_nodes} of {pool.target_nodes}"
-            if pool.last_decision is not None:
-                line += f"; {decision_line(pool.last_decision)}"
+            decision = "" if pool.last_decision is None else decision_line(pool.last_decision)
+            if decision != self._last_decision:
+                self._last_decision = decision
+                self._print(f"  why: {decision}")
         if line != self._last:
             self._last = line
             self._print(line)

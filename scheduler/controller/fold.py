@@ -49,7 +49,7 @@ def fold(node: Node, seen: Sighting, now: datetime) -> Folded:
         if node.phase is NodePhase.GONE:
             return Folded(node)
         reason = node.reason if node.phase is NodePhase.REMOVING else "its instance is no longer there"
-        return Folded(replace(node, phase=NodePhase.GONE, gone_at=now, held=(), idle_since=None, reason=reason))
+        return Folded(replace(node, phase=NodePhase.GONE, gone_at=now, idle_since=None, reason=reason))
     if node.phase is NodePhase.GONE:
         return Folded(_listed_again(node, seen.instance, seen.reading, now))
     status = seen.reading.status if seen.reading is not None else None

@@ -77,6 +77,7 @@ class Controller:
         self._reconcile_interval = reconcile_interval
         self._epoch: int | None = None
         self._reconciled_at: datetime | None = None
+        self._abandoned: frozenset[str] = frozenset()
         self._complaints: dict[str, str] = {}
 
     @property
@@ -134,7 +135,8 @@ class Controller:
             return
         # Statuses first, so that an event which gives a message back meets the newest word on who holds it.
         self._attempt("collect", lambda: self._collect.step(epoch, now, reading.observation.held))
-        if self._reconciled_at is None or now - self._reconciled_at >= self._reconcile_interval:
+        overdue = self._reconciled_at is None or now - self._reconciled_at >= self._reconcile_interval
+        if overdue or not reading.observation.abandoned <= self._abandoned:
             self._attempt("reconcile", lambda: self._reconcile_once(epoch, reading, now))
         self._attempt("feed", lambda: self._feed.step(epoch, reading.slots, now))
         self._attempt("fleet", lambda: self._fleet.act(epoch, reading, now))
@@ -144,6 +146,7 @@ class Controller:
         self._reconcile.step(epoch, reading.observation, now)
         if reading.observation.statuses_listed:
             self._reconciled_at = now
+            self._abandoned = reading.observation.abandoned
 
     def _take_up_settings(self, epoch: int, now: datetime) -> None:
         settings = self._settings.changed()

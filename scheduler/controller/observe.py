@@ -23,6 +23,7 @@ _QUIET = timedelta(seconds=10)
 
 LEASING = frozenset({NodePhase.BOOTING, NodePhase.WORKING})
 _LIVE = LEASING | {NodePhase.DRAINING, NodePhase.DRAINED}
+_OVER = frozenset({NodePhase.LOST, NodePhase.REMOVING, NodePhase.GONE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,9 @@ class Observer:
                 silence = policies.get(group.key.pool, ScalingPolicy()).silence_deadline
                 self._bring_up_to_date(epoch, group, view, nodes, silence, now)
         capacities = self._last_capacities(epoch, sightings, pools)
-        readings = self._readings(groups, sightings, capacities, statuses_listed)
-        return FleetReading(policies, readings, self._observation(readings, statuses_listed))
+        rows = {pool: self._store.nodes(pool) for pool in pools}
+        readings = self._readings(groups, rows, sightings, capacities, statuses_listed)
+        return FleetReading(policies, readings, self._observation(readings, rows, statuses_listed))
 
     def look_again(self, group: GroupKey) -> None:
         """Have the next observation read the group's set, because it is about to change."""
@@ -143,11 +145,11 @@ class Observer:
     def _readings(
         self,
         groups: list[NodeGroup],
+        rows: Mapping[str, tuple[Node, ...]],
         sightings: Mapping[GroupKey, tuple[ScaleSetView | None, str | None]],
         capacities: Mapping[GroupKey, int],
         statuses_listed: bool,
     ) -> tuple[GroupReading, ...]:
-        rows = {pool: self._store.nodes(pool) for pool in dict.fromkeys(group.key.pool for group in groups)}
         readings = []
         for group in groups:
             view, unknown = sightings[group.key]
@@ -161,12 +163,17 @@ class Observer:
             readings.append(GroupReading(GroupFleet(group, nodes, capacities.get(group.key, 0), unknown), view))
         return tuple(readings)
 
-    def _observation(self, readings: tuple[GroupReading, ...], statuses_listed: bool) -> FleetObservation:
+    def _observation(
+        self, readings: tuple[GroupReading, ...], rows: Mapping[str, tuple[Node, ...]], statuses_listed: bool
+    ) -> FleetObservation:
+        held = tuple(holding for each in readings for node in each.fleet.nodes for holding in self._holdings(node))
+        left = {message for nodes in rows.values() for node in nodes if node.phase in _OVER for message in node.held}
         unread = {each.fleet.group.queue for each in readings if not self._is_read(each.fleet)}
         retired = {each.fleet.group.queue for each in readings if not each.fleet.group.current}
         return FleetObservation(
             statuses_listed=statuses_listed,
-            held=tuple(holding for each in readings for node in each.fleet.nodes for holding in self._holdings(node)),
+            held=held,
+            abandoned=frozenset(left - {holding.message_id for holding in held}),
             unread=frozenset(unread),
             retired=frozenset(unread & retired),
         )

@@ -12,6 +12,9 @@ from scheduler.ports.storage import Blobs, Queues
 
 _LOG = logging.getLogger(__name__)
 
+_MESSAGE_LOST = "its message was lost: no node holds it and no queue has it"
+_NODE_LOST = "the node that held it was lost"
+
 
 class Reconcile:
     """Accounts for messages that no event accounts for."""
@@ -42,8 +45,10 @@ class Reconcile:
                 found = Fate.LOST if empty[message.queue] else Fate.ON_ITS_WAY
             if found is Fate.LOST:
                 commit_manifests(self._store, self._blobs, epoch, message.job_id, message.message_id, now)
-                reason = "its message was lost: no node holds it and no queue has it"
-                self._store.give_back(epoch, message.message_id, now, reason=reason)
+                # What ran on a node that is lost may be what killed it: that one is charged and sent alone.
+                abandoned = message.message_id in observation.abandoned
+                reason = _NODE_LOST if abandoned else _MESSAGE_LOST
+                self._store.give_back(epoch, message.message_id, now, reason=reason, charge=abandoned)
 
     def _is_empty(self, queue: str) -> bool:
         try:

@@ -22,7 +22,7 @@ def fate(message: OpenMessage, observation: FleetObservation, now: datetime) -> 
     """Say what has become of a message that no live node's status holds; while statuses are unread, nothing."""
     if not observation.statuses_listed:
         return Fate.ON_ITS_WAY
-    if message.queue in observation.retired:
+    if message.queue in observation.retired or message.message_id in observation.abandoned:
         return Fate.LOST
     if not message.sent or now < message.deadline:
         return Fate.ON_ITS_WAY

@@ -108,11 +108,13 @@ class FleetObservation:
 
     statuses_listed  every pool's statuses could be read; while false, nobody's silence means anything
     held             what live nodes hold (nodes neither lost nor gone), from their newest statuses
+    abandoned        messages that nodes now lost, removed or gone held in their last status, and no live node holds
     unread           queues that no live or booting node reads
     retired          those of them that belong to a retired generation: nobody will ever read them again
     """
 
     statuses_listed: bool
     held: tuple[Holding, ...] = ()
+    abandoned: frozenset[str] = frozenset()
     unread: frozenset[str] = frozenset()
     retired: frozenset[str] = frozenset()

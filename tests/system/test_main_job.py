@@ -25,7 +25,7 @@ EXAMPLE = Path("examples") / "value_at_risk"
 TASKS = 12
 DAYS = 100_000
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("system"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 
 @dataclass

@@ -40,6 +40,8 @@ _IDENTITY = Table(
     Column("epoch", Integer, nullable=False),
 )
 
+_PRESENT_EPOCH = select(_IDENTITY.c.epoch).where(_IDENTITY.c.only == 1).with_for_update(read=True)
+
 # How long a writer waits for another before it gives up; every transaction here takes milliseconds.
 _BUSY_TIMEOUT_MS = 10_000
 
@@ -89,9 +91,7 @@ class Database:
     def lead(self, epoch: int) -> Iterator[Connection]:
         """Give a transaction of the leader; `StaleLeaderError` if a later epoch has begun."""
         with self.write() as connection:
-            present = connection.execute(
-                select(_IDENTITY.c.epoch).where(_IDENTITY.c.only == 1).with_for_update(read=True)
-            ).scalar_one()
+            present = connection.execute(_PRESENT_EPOCH).scalar_one()
             if present != epoch:
                 raise StaleLeaderError(f"epoch {epoch} has ended, {present} leads now; stop acting")
             yield connection

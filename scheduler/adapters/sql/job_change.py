@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from functools import cache
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Update, and_, bindparam, func, select, update
 
 from scheduler.adapters.sql.job_schema import EDGES, JOBS, STEPS, TASK_WAITS, TASKS
 from scheduler.errors import ConflictError, NotFoundError
@@ -86,9 +87,10 @@ class JobChange:
     def of(cls, connection: Connection, job_id: str, now: datetime) -> Self:
         """Lock a job's row by writing it, and begin to change its tasks; `NotFoundError`."""
         same = update(JOBS).where(JOBS.c.job_id == job_id).values(priority=JOBS.c.priority)
-        if connection.execute(same).rowcount == 0:
+        job = connection.execute(same.returning(*JOBS.c)).first()
+        if job is None:
             raise NotFoundError(f"there is no job {job_id}; `millpond job list` shows all")
-        return cls(connection, connection.execute(select(JOBS).where(JOBS.c.job_id == job_id)).one(), now)
+        return cls(connection, job, now)
 
     @property
     def terminating(self) -> bool:
@@ -132,13 +134,8 @@ class JobChange:
         _check(old, new)
         if not tasks:
             return
-        columns = [name for name in tasks[0] if name != "task_id"]
-        statement = (
-            update(TASKS)
-            .where(TASKS.c.job == self.job.number, TASKS.c.task_id == bindparam("the_task"), _where(old))
-            .values(**{**_columns(new), **{name: bindparam(f"the_{name}") for name in columns}})
-        )
-        rows = [{f"the_{'task' if name == 'task_id' else name}": value for name, value in row.items()} for row in tasks]
+        statement = _change_statement(old, new, tuple(name for name in tasks[0] if name != "task_id"))
+        rows = [{"the_job": self.job.number, **{f"the_{name}": row[name] for name in row}} for row in tasks]
         changed = self._connection.execute(statement, rows).rowcount
         if changed != len(rows):
             raise ConflictError(
@@ -177,9 +174,9 @@ class JobChange:
             values: dict[str, Any] = {name: STEPS.c[name] + change for name, change in changes.items() if change}
             if not values:
                 continue
-            self._connection.execute(update(STEPS).where(here).values(**values))
-            columns = select(STEPS.c.open_tasks, STEPS.c.active, STEPS.c.unsuccessful)
-            step = self._connection.execute(columns.where(here)).one()
+            written = update(STEPS).where(here).values(**values)
+            columns = (STEPS.c.open_tasks, STEPS.c.active, STEPS.c.unsuccessful)
+            step = self._connection.execute(written.returning(*columns)).one()
             if changes["active"] > 0 and step.active == changes["active"]:
                 self._connection.execute(update(STEPS).where(here).values(active_since=self._now))
             if position in self._failed and step.unsuccessful == changes["unsuccessful"]:
@@ -224,9 +221,9 @@ class JobChange:
         here = JOBS.c.number == self.job.number
         values: dict[str, Any] = {name: JOBS.c[name] + change for name, change in self._job_tally.items() if change}
         self._job_tally.clear()
-        if values:
-            self._connection.execute(update(JOBS).where(here).values(**values))
-        job = self._connection.execute(select(JOBS).where(here)).one()
+        if not values:
+            return
+        job = self._connection.execute(update(JOBS).where(here).values(**values).returning(*JOBS.c)).one()
         if job.open_tasks == 0 and job.state in {JobState.ACTIVE, JobState.TERMINATING}:
             ended = update(JOBS).where(here)
             result, reason = _result(job)
@@ -248,6 +245,16 @@ def _check(old: Standing, new: Standing) -> None:
         raise ValueError(f"a task may not go from {old.name} to {new.name}")
     if old.completed:
         raise ValueError(f"{old.name} is final")
+
+
+@cache
+def _change_statement(old: Standing, new: Standing, columns: tuple[str, ...]) -> Update:
+    """Give the update of one task; made once each, since making it costs more than running it."""
+    return (
+        update(TASKS)
+        .where(TASKS.c.job == bindparam("the_job"), TASKS.c.task_id == bindparam("the_task_id"), _where(old))
+        .values(**{**_columns(new), **{name: bindparam(f"the_{name}") for name in columns}})
+    )
 
 
 def _columns(new: Standing) -> dict[str, object]:

@@ -27,7 +27,7 @@ from infra.local.processes import marked, of_folder
 from tests.infra.local.conftest import GROUP, scale_set_body
 from tests.infra.local.published_operations import unexpected_statuses
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("system")]
+pytestmark = pytest.mark.system
 
 ACCOUNT = {"location": "westeurope", "kind": "StorageV2", "sku": {"name": "Standard_LRS"}}
 

@@ -17,7 +17,6 @@ from infra.local import language_host, toolchain
 
 Pulumi = Callable[..., subprocess.CompletedProcess[str]]
 
-pytestmark = pytest.mark.xdist_group("system")
 
 PART = """
 import pulumi

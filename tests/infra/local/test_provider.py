@@ -253,7 +253,6 @@ def program() -> None:
 
 
 @pytest.mark.system
-@pytest.mark.xdist_group("system")
 def test_the_real_engine_deploys_through_it(served: Provider, tmp_path: Path) -> None:
     """The engine previews, deploys, finds nothing to do the second time, updates one resource, destroys all."""
     settings = automation.LocalWorkspaceOptions(

@@ -15,7 +15,7 @@ from scheduler.ports.leadership import LeaderLease
 from scheduler.settings import LEADER_BLOB
 from tests.scheduler.adapters.conftest import Storage
 
-REAL = pytest.param("azure", marks=[pytest.mark.system, pytest.mark.xdist_group("system")])
+REAL = pytest.param("azure", marks=pytest.mark.system)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,6 @@ def test_another_store_is_refused(rivals: Rivals) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.xdist_group("system")
 def test_a_leader_blob_that_cannot_be_understood_is_refused(storage: Storage) -> None:
     """A damaged leader blob stops the scheduler with a message instead of being overwritten."""
     lease = BlobLeaderLease(storage.credential, storage.blob_endpoint)

@@ -17,7 +17,7 @@ from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableErro
 from scheduler.ports.storage import Blobs, Queues
 from tests.scheduler.adapters.conftest import Storage, UnsignedCredential
 
-REAL = pytest.param("azure", marks=[pytest.mark.system, pytest.mark.xdist_group("system")])
+REAL = pytest.param("azure", marks=pytest.mark.system)
 NUMBERS = itertools.count()
 
 
@@ -205,7 +205,6 @@ def test_every_container_of_the_protocol_exists(blobs: Blobs) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.xdist_group("system")
 def test_an_event_that_is_not_ours_comes_as_it_is(storage: Storage) -> None:
     """One body that is not base64 does not block the queue: it is handed on for the reader to refuse."""
     queues = AzureQueues(storage.credential, storage.queue_endpoint)

@@ -275,7 +275,7 @@ def test_reasons_have_the_numbers() -> None:
     (action,) = plan_for(POLICY, work(100, 2), fleet(MAIN, node(1, held=("a", "b")))).actions
     assert isinstance(action, ScaleOut)
     assert action.reason.sentence == (
-        "100 waiting and 2 running tasks of 60 s (measured) are 6060 s of work, to be begun within 300 s: "
+        "100 waiting and 2 running tasks of about 60 s each are 6060 s of work, to be begun within 300 s: "
         "21 slots; nodes that serve or boot: 1, with 2 slots each; 9 more asked for"
     )
 

@@ -130,3 +130,21 @@ def test_a_cancelled_job_ends_although_its_node_is_silent() -> None:
     job = world.jobs.job(job_id)
     assert (job.result, job.counts) == (JobResult.CANCELLED, TaskCounts(cancelled=7))
     world.check_counters()
+
+
+def test_what_a_lost_node_held_is_handed_out_at_once() -> None:
+    """Nobody waits for a lease to run out: the unfinished tasks are ready again, and what ran there is charged."""
+    world = World()
+    job_id = submitted(world)
+    received = [message for _, message in world.receive()]
+    held = tuple(Holding(message.message_id, "n", message.tasks[:1], world.clock.now()) for message in received)
+    world.settle(held)
+    observation = FleetObservation(
+        statuses_listed=True, abandoned=frozenset(message.message_id for message in received)
+    )
+    world.reconcile.step(world.epoch, observation, world.clock.now())
+    assert world.store.open_messages() == ()
+    assert world.jobs.job(job_id).counts == TaskCounts(blocked=1, active=6)
+    faults = {task.task_id: task.node_faults for task in world.tasks(job_id) if task.step == "a"}
+    ran = {message.tasks[0].task_id for message in received}
+    assert faults == {task_id: int(task_id in ran) for task_id in range(6)}

@@ -22,6 +22,11 @@ SEEN = FleetObservation(statuses_listed=True)
         (LATE, SEEN, Fate.LOST_IF_QUEUE_EMPTY),
         (replace(LATE, overtaken=True), SEEN, Fate.LOST),
         (LATE, replace(SEEN, unread=frozenset({"q"})), Fate.LOST),
+        (
+            replace(LATE, deadline=NOW + timedelta(seconds=1)),
+            replace(SEEN, abandoned=frozenset({"m"})),
+            Fate.LOST,
+        ),
         (replace(LATE, deadline=NOW + timedelta(seconds=1), overtaken=True), SEEN, Fate.ON_ITS_WAY),
         (replace(LATE, sent=False, overtaken=True), SEEN, Fate.ON_ITS_WAY),
         (replace(LATE, sent=False), replace(SEEN, retired=frozenset({"q"})), Fate.LOST),
@@ -30,7 +35,7 @@ SEEN = FleetObservation(statuses_listed=True)
     ],
 )
 def test_fate(message: OpenMessage, observation: FleetObservation, expected: Fate) -> None:
-    """Unknown is not lost; a retired queue loses at once, any other only what is overdue."""
+    """Unknown is not lost; a retired queue and a lost node lose at once, any other only what is overdue."""
     assert fate(message, observation, NOW) is expected
 
 
