@@ -17,6 +17,7 @@ Where things lie (containers of the pool's storage account):
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import types
@@ -363,7 +364,7 @@ def _plain(value: object) -> object:
 def _record(kind: type, value: object, where: str) -> object:
     if not isinstance(value, dict):
         raise ProtocolError(f"{where}: expected an object, got {type(value).__name__}")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     arguments = {}
     for field in dataclasses.fields(kind):
         if field.name in value:
@@ -371,6 +372,11 @@ def _record(kind: type, value: object, where: str) -> object:
         elif field.default is dataclasses.MISSING:
             raise ProtocolError(f"{where}: the field {field.name!r} is missing")
     return kind(**arguments)
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, typing.Any]:
+    return typing.get_type_hints(kind)
 
 
 def _typed(hint: typing.Any, value: object, where: str) -> object:

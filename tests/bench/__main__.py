@@ -1,0 +1,109 @@
+"""Speed and memory beside a peer: `make bench`, or `python -m tests.bench [--quick] [--rounds N]`.
+
+The peer is Huey, a task queue that can keep its queue and results in SQLite as Millpond does; both write with
+synchronous=FULL in WAL mode, on the same disk, and no server stands between. Each side runs in a process of its own, in
+turn (A B A B), and checks its end state. What the comparison is and is not:
+
+accept    Both end with N tasks that a crash cannot lose. Millpond's tasks have a state, counters, retry budgets and
+          dependencies; Huey's are a pickled call. Millpond takes a whole job in one call, Huey a task a call, so its
+          rows in one commit (below its interface) stand beside it too.
+hand out and commit
+          Huey's worker deletes a task from the queue, runs it in its own process and stores the result: at most once,
+          and a killed worker loses what it ran. Millpond writes an outbox, sends a message, learns of the start,
+          reads a manifest and commits it: attempts, leases, retries, a fenced leader, files, and the first good run
+          wins. Apples and oranges: one is a function call behind a queue, the other a protocol with other machines
+          (whose queues and blobs are in memory here; with real ones, network time comes on top of both).
+decide    Millpond's decision names nodes and reasons; the formula gives a number. It stands there for scale.
+
+Prints a table and writes the same as JSON.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.machine import Machine, sync_us, this_machine
+from tests.bench.measure import ROOT, Figure, measure
+from tests.bench.plan import benches
+
+_WIDTH = 118
+_HUNDRED = 100
+
+
+def main(arguments: Sequence[str] | None = None) -> Path:
+    """Measure everything, print it, and give the file that it was written to."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: shows only that it runs")
+    parser.add_argument("--rounds", type=int, default=5, help="most rounds of a bench (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "bench", help="folder of the JSON, and scratch")
+    options = parser.parse_args(arguments)
+    rounds = 1 if options.quick else options.rounds
+    options.out.mkdir(parents=True, exist_ok=True)
+    console = Console(width=_WIDTH)
+    began, started = datetime.now(UTC), time.monotonic()
+    # Scratch lies beside the results: the system's temporary folder may be memory, where fsync costs nothing.
+    with tempfile.TemporaryDirectory(dir=options.out) as scratch:
+        machine = this_machine(Path(scratch))
+        console.print(str(machine), highlight=False)
+        figures: list[Figure] = []
+        for bench in benches(quick=options.quick):
+            found = list(measure(bench, rounds, Path(scratch)))
+            console.print(_table(found))
+            figures += found
+        # Another program's writes make every fsync here longer, so that figures of a busy disk can be told.
+        syncs = (machine.sync_us, sync_us(Path(scratch)))
+    path = _write(options.out, began, machine, syncs, figures)
+    console.print(f"write with fsync: {syncs[0]:.0f} us before, {syncs[1]:.0f} us after", highlight=False)
+    console.print(f"{time.monotonic() - started:.0f} s; written to {path}", highlight=False, soft_wrap=True)
+    return path
+
+
+def _table(figures: Sequence[Figure]) -> Table:
+    first = figures[0]
+    title = f"{first.bench} (median of {first.rounds}, least to most)"
+    table = Table("side", title=title, title_justify="left", title_style="bold")
+    unit = first.unit
+    for heading in ("N", "total s", f"us a {unit}", "least - most", f"{unit}s/s", "peak MiB", "before"):
+        table.add_column(heading, justify="right")
+    for figure in figures:
+        table.add_row(
+            figure.side,
+            f"{figure.size:,}",
+            f"{figure.median_seconds:.3f}",
+            _short(figure.median_us),
+            f"{_short(figure.least_us)} - {_short(figure.most_us)}",
+            f"{1e6 / figure.median_us:,.0f}",
+            f"{figure.peak_mib:.0f}",
+            f"{figure.prepared_mib:.0f}",
+        )
+    return table
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= _HUNDRED else f"{value:.3g}"
+
+
+def _write(
+    folder: Path, began: datetime, machine: Machine, syncs: tuple[float, float], figures: Sequence[Figure]
+) -> Path:
+    path = folder / f"bench-{began:%Y%m%dT%H%M%SZ}.json"
+    record = {
+        "at": began.isoformat(),
+        "machine": asdict(machine),
+        "sync_us": syncs,
+        "figures": [asdict(each) for each in figures],
+    }
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Which sides stand beside each other, and at what size."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A variant of a side's module at a size; `label` names it for people."""
+
+    label: str
+    module: str
+    variant: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Sides that are measured in turn, A B A B; `unit` is what one of their units is.
+
+    On a busy machine no round is begun that would likely end after `budget_seconds`.
+    """
+
+    title: str
+    unit: str
+    budget_seconds: float
+    sides: tuple[Side, ...]
+
+
+def benches(*, quick: bool) -> tuple[Bench, ...]:
+    """Give every bench; quick ones only show that all of it runs."""
+    return (_accept(100 if quick else 1), _hand_out(100 if quick else 1), *_decide(quick=quick))
+
+
+def _accept(part: int) -> Bench:
+    sides = (
+        Side("millpond, one job of one step", "millpond_store", "accept-one-step", 10_000 // part),
+        Side("huey, one call a task", "huey_queue", "accept", 10_000 // part),
+        Side("huey's rows in one commit", "huey_queue", "accept-rows", 10_000 // part),
+        Side("millpond, one job of N steps", "millpond_store", "accept-n-steps", 10_000 // part),
+        Side("millpond, N jobs of one task", "millpond_store", "accept-n-jobs", 200 // part),
+        Side("millpond, one job of one step", "millpond_store", "accept-one-step", 100_000 // part),
+        Side("huey's rows in one commit", "huey_queue", "accept-rows", 100_000 // part),
+    )
+    return Bench("accept: tasks durably in the store", "task", 80.0, sides)
+
+
+def _hand_out(part: int) -> Bench:
+    sides = (
+        Side("millpond, a task a message", "millpond_store", "hand-out-alone", 500 // part),
+        Side("huey, one worker", "huey_queue", "hand-out", 500 // part),
+        Side("millpond, 100 tasks a message", "millpond_store", "hand-out-hundreds", 5_000 // part),
+        Side("huey, one worker", "huey_queue", "hand-out", 5_000 // part),
+    )
+    return Bench("hand out and commit: tasks of no work, from accepted to committed", "task", 90.0, sides)
+
+
+def _decide(*, quick: bool) -> tuple[Bench, ...]:
+    return tuple(
+        Bench(
+            f"decide: {pools} pool{'s' if pools > 1 else ''} with 1,000 nodes together",
+            "decision",
+            15.0,
+            (
+                Side("millpond decide", "scaling", "decide", pools),
+                Side("KEDA/HPA formula", "scaling", "formula", pools),
+            ),
+        )
+        for pools in ((1,) if quick else (1, 10, 100))
+    )
