@@ -17,7 +17,7 @@ trap 'cat "$output" >&3; rm -f "$output"' EXIT
 
 number=1 step="" started=""
 record() {
-  python3 -m node_bootstrap.boot_record "$settings" "$number" "$step" "$started" "$1" "$output" || echo "not recorded"
+  python3 -m node_bootstrap.runner.boot_record "$settings" "$number" "$step" "$started" "$1" "$output" || echo "not recorded"
 }
 failed() {
   trap - ERR

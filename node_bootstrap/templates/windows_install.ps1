@@ -22,7 +22,7 @@ $script:started = ''
 function Write-Record([int]$Code) {
     # The interpreter may be what failed; then the extension's own log has to do.
     if (-not (Test-Path $python)) { return }
-    & $python -m node_bootstrap.boot_record $settingsFile $script:number $script:step $script:started $Code $output
+    & $python -m node_bootstrap.runner.boot_record $settingsFile $script:number $script:step $script:started $Code $output
     if ($LASTEXITCODE -ne 0) { Write-Warning 'this step could not be recorded' }
 }
 function Start-Step([string]$Name) {

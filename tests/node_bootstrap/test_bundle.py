@@ -35,7 +35,9 @@ def test_the_runner_starts_from_the_bundle_alone(tmp_path: Path) -> None:
     """Unpacked into an empty folder, the runner's modules import with nothing but the standard library."""
     with tarfile.open(fileobj=io.BytesIO(build_bundle(OperatingSystem.LINUX).data)) as archive:
         archive.extractall(tmp_path, filter="data")
-    script = "import node_bootstrap.runner.shell, node_bootstrap.boot_record, sys; print(node_bootstrap.__file__)"
+    script = (
+        "import node_bootstrap.runner.shell, node_bootstrap.runner.boot_record, sys; print(node_bootstrap.__file__)"
+    )
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {script}"],
         capture_output=True,
