@@ -25,11 +25,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import CoreSchema, ErrorDetails, core_schema
+from pydantic_core import CoreSchema, core_schema
 
 from infra import naming
 from infra.catalog import IMAGES, Image
 from infra.durations import DURATION_RULE, parse_duration
+from infra.explain import Settings
 from infra.findings import ConfigError, Finding, choose, wrong
 from node_bootstrap.render import OperatingSystem
 from scheduler.catalog import VM_SIZES, VmSize
@@ -316,13 +317,17 @@ class StackConfig(Section):
         return self
 
 
+_SETTINGS = Settings(StackConfig, PROJECT, {ScalingPolicy: _SCALING})
+
+
 def parse(values: Mapping[str, object]) -> StackConfig:
     """Read settings (without the project's prefix); `ConfigError` lists all that is wrong with them."""
     findings = list(_repeated_names(values.get("pools")))
     try:
         config = StackConfig.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError([*(_finding(details) for details in error.errors()), *findings]) from None
+        explained = [_SETTINGS.finding(details) for details in error.errors()]
+        raise ConfigError([*explained, *findings]) from None
     if findings:
         raise ConfigError(findings)
     return config
@@ -376,53 +381,3 @@ def _checked_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
                 f"the tag {name!r} is not allowed", "write up to 512 characters without <>%&\\?/, value up to 256"
             )
     return tags
-
-
-def _finding(details: ErrorDetails) -> Finding:
-    path, kind = details["loc"], details["type"]
-    if kind == "finding":
-        return Finding(_path(path), details["ctx"]["problem"], details["ctx"]["remedy"])
-    if kind == "extra_forbidden":
-        return Finding(_path(path), "there is no such setting", choose(str(path[-1]), list(_fields(path[:-1]))))
-    example = _example(path)
-    if kind == "missing":
-        return Finding(_path(path), "is missing", f"write for example {example}")
-    if kind == "model_type":
-        return Finding(_path(path), "should be a mapping of settings", f"write for example {example}")
-    problem = f"{details['msg'][:1].lower()}{details['msg'][1:]}, not {json.dumps(details['input'], default=str)[:80]}"
-    return Finding(_path(path), problem, f"write for example {example}")
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return f"{PROJECT}:{text.removeprefix('.')}" if text else PROJECT
-
-
-def _fields(location: tuple[int | str, ...]) -> Mapping[str, Any]:
-    """Give the fields of the section that a path leads to."""
-    section: type[BaseModel] = StackConfig
-    for part in location:
-        field = section.model_fields.get(str(part))
-        inner = next(_sections(field.annotation), None) if field else None
-        section = inner or section
-    return section.model_fields
-
-
-def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if annotation is ScalingPolicy:
-        yield _SCALING
-    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    else:
-        for argument in typing.get_args(annotation):
-            yield from _sections(argument)
-
-
-def _example(location: tuple[int | str, ...]) -> str:
-    names = [part for part in location if isinstance(part, str)]
-    for end in range(len(names), 0, -1):
-        field = _fields(tuple(names[: end - 1])).get(names[end - 1])
-        if field is not None:
-            examples = field.examples or [field.default]
-            return f"{names[end - 1]}: {json.dumps(examples[0], default=str)}"
-    return "what the documentation shows"

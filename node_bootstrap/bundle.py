@@ -31,7 +31,7 @@ def build_bundle(system: OperatingSystem) -> Bundle:
     """Pack the runner for an operating system; the same sources give the same bytes on every machine."""
     name, source = _INSTALL[system]
     members = {name: (TEMPLATES / source).read_bytes()}
-    for path in (_PACKAGE / "__init__.py", _PACKAGE / "protocol.py"):
+    for path in (_PACKAGE / "__init__.py", _PACKAGE / "codec.py", _PACKAGE / "protocol.py"):
         members[f"node_bootstrap/{path.name}"] = path.read_bytes()
     for path in (_PACKAGE / "runner").rglob("*.py"):
         members[f"node_bootstrap/{path.relative_to(_PACKAGE).as_posix()}"] = path.read_bytes()

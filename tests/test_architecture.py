@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("node_bootstrap", "scheduler", "infra")
-MOST_LINES = 450
+MOST_LINES = 400
 
 # The layers of each package, lowest first. A module belongs to the entry with the longest matching name and may import
 # its own entry and those of lower layers; entries of one layer do not import each other.
@@ -33,6 +33,7 @@ PURE = ("scheduler.errors", "scheduler.model", "scheduler.policy", "scheduler.ca
 STANDARD_LIBRARY_ONLY = (
     *PURE,
     "scheduler.dispatch",
+    "node_bootstrap.codec",
     "node_bootstrap.protocol",
     "node_bootstrap.runner",
 )

@@ -23,11 +23,12 @@ def decide(
     `demand` is None, or lacks the pool, where it could not be read: then nothing of the pool is changed. A pool that
     lacks a policy is no longer declared; its groups are all retired.
     """
-    pools = dict.fromkeys(each.group.key.pool for each in fleet)
+    pools: dict[str, list[GroupFleet]] = {}
+    for each in fleet:
+        pools.setdefault(each.group.key.pool, []).append(each)
     actions: list[Action] = []
-    for pool in pools:
-        groups = tuple(each for each in fleet if each.group.key.pool == pool)
-        actions += _decide_pool(policies.get(pool, ScalingPolicy()), demand.get(pool), groups, history, now)
+    for pool, groups in pools.items():
+        actions += _decide_pool(policies.get(pool, ScalingPolicy()), demand.get(pool), tuple(groups), history, now)
     return Plan(tuple(actions))
 
 
