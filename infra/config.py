@@ -269,7 +269,7 @@ class PinnedFile(Section):
         examples=["https://www.python.org/ftp/python/3.14.7/python-3.14.7-embed-amd64.zip"]
     )
     sha256: Annotated[str, _rule(naming.is_sha256, "64 lower-case hexadecimal digits")] = Field(
-        examples=["d297e5ff..."]
+        examples=["(64 digits)"]
     )
 
 

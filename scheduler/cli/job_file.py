@@ -85,8 +85,21 @@ def _inside(name: str) -> str:
     return str(path)
 
 
+def _name(text: str) -> str:
+    if not re.fullmatch(_NAME, text):
+        raise ValueError(f"{text!r} should have letters, digits and inner - _ . only, at most 64")
+    return text
+
+
+def _pattern(text: str) -> str:
+    path = PurePosixPath(text)
+    if not text or path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{text!r} must be a pattern of files below the task's working directory, like results/*.csv")
+    return text
+
+
 _Text = Annotated[str, BeforeValidator(_text)]
-_Name = Annotated[str, Field(pattern=_NAME)]
+_Name = Annotated[str, AfterValidator(_name)]
 _Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
 _Files = Annotated[dict[Annotated[str, BeforeValidator(_inside)], str], BeforeValidator(_files)]
 
@@ -112,7 +125,7 @@ class JobStep(_Part):
     inputs_from: tuple[str, ...] = ()
     files: _Files = {}
     environment: dict[str, _Text] = {}
-    outputs: tuple[str, ...] = ()
+    outputs: tuple[Annotated[str, AfterValidator(_pattern)], ...] = ()
     wall_clock_limit: _Duration | None = None
     retries: Annotated[int, Field(ge=0)] = 3
     exit_codes: ExitCodes = ExitCodes()

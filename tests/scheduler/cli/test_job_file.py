@@ -100,6 +100,19 @@ def test_input_files_stay_in_the_working_directory(tmp_path: Path, name: str) ->
     assert "below the task's working directory" in found[0]
 
 
+@pytest.mark.parametrize("pattern", ["../x", "/etc/*", "a/../../b", ""])
+def test_outputs_stay_in_the_working_directory(tmp_path: Path, pattern: str) -> None:
+    """A pattern that could only match outside of a task's working directory is told before anything is sent."""
+    text = f'name: j\npool: p\nsteps:\n  - {{name: a, command: run, outputs: ["{pattern}"]}}\n'
+    assert "below the task's working directory" in _findings(tmp_path, text)[0]
+
+
+def test_a_name_that_cannot_be_is_told_with_the_rule(tmp_path: Path) -> None:
+    """The finding says which characters a name may have, not which expression it did not match."""
+    found = _findings(tmp_path, "name: x y!\npool: p\nsteps: [{name: a, command: run}]\n")
+    assert found == ["job.yaml:1: name: 'x y!' should have letters, digits and inner - _ . only, at most 64"]
+
+
 def test_steps_follow_steps_before_them(tmp_path: Path) -> None:
     """A step can only wait for one that stands before it, so that there is no circle; names are unique."""
     text = """
