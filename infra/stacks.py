@@ -9,12 +9,12 @@ from pathlib import Path
 import yaml
 
 from infra.local.environment import environment
-from infra.local.layout import Layout, default_home, read_state
+from infra.local.layout import Layout, read_state
+from scheduler.cli.place import DEPLOYMENT_FILE, default_home
 from scheduler.errors import InvalidRequestError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_STACK = "local"
-DEPLOYMENT_FILE = "deployment.json"
 
 _PREFIX = "millpond:"
 

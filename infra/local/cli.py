@@ -11,9 +11,10 @@ import typer
 
 from infra.local import supervisor, toolchain
 from infra.local.environment import environment, shell_exports
-from infra.local.layout import Layout, LocalAzureError, default_home
+from infra.local.layout import Layout, LocalAzureError
 from infra.local.lock import require_running
 from infra.local.toolchain import ToolchainError
+from scheduler.cli.place import default_home
 
 app = typer.Typer(name="local", help="Run an Azure on this machine.", no_args_is_help=True)
 fault = typer.Typer(name="fault", help="Harm the local Azure on purpose.", no_args_is_help=True)

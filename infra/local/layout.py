@@ -7,20 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HOME_VARIABLE = "MILLPOND_HOME"
-
 # Every process that the local Azure starts carries this variable with the folder it belongs to.
 FOLDER_MARK = "MILLPOND_LOCAL"
 
 
 class LocalAzureError(Exception):
     """The local Azure cannot do what was asked; the message says what to do."""
-
-
-def default_home() -> Path:
-    """Return the folder of all local state: `$MILLPOND_HOME`, else `.millpond` beside `infra`."""
-    named = os.environ.get(HOME_VARIABLE)
-    return Path(named).expanduser().resolve() if named else Path(__file__).resolve().parents[2] / ".millpond"
 
 
 @dataclass(frozen=True, slots=True)

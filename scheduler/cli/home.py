@@ -10,9 +10,8 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from scheduler.cli.place import DEPLOYMENT_FILE, default_home
 from scheduler.errors import NotFoundError
-
-HOME_VARIABLE = "MILLPOND_HOME"
 
 _Record = TypeVar("_Record")
 
@@ -42,7 +41,7 @@ class StackFolder:
 
     def __init__(self, stack: str, home: Path | None = None) -> None:
         self.stack = stack
-        self.path = (home or _default_home()) / stack
+        self.path = (home or default_home()) / stack
 
     @property
     def store_url(self) -> str:
@@ -52,7 +51,7 @@ class StackFolder:
     def deployment(self) -> Deployment:
         """Read where the stack's settings lie; `NotFoundError` when it was not deployed from here."""
         hint = f"deploy it with `millpond up --stack {self.stack}`, or name the settings with --settings-url"
-        return _read(_DEPLOYMENT, self.path / "deployment.json", f"the stack {self.stack!r} is not deployed", hint)
+        return _read(_DEPLOYMENT, self.path / DEPLOYMENT_FILE, f"the stack {self.stack!r} is not deployed", hint)
 
     def api_address(self) -> ApiAddress | None:
         """Read where the stack's scheduler answers; None when none has been started or it ended as it should."""
@@ -81,11 +80,6 @@ class StackFolder:
     @property
     def _api_file(self) -> Path:
         return self.path / "api.json"
-
-
-def _default_home() -> Path:
-    named = os.environ.get(HOME_VARIABLE)
-    return Path(named).expanduser().resolve() if named else Path(__file__).resolve().parents[2] / ".millpond"
 
 
 def _read(adapter: TypeAdapter[_Record], path: Path, problem: str, hint: str) -> _Record:

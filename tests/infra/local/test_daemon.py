@@ -22,8 +22,9 @@ from typer.testing import CliRunner
 from infra.local import supervisor
 from infra.local.cli import app
 from infra.local.environment import environment, shell_exports
-from infra.local.layout import HOME_VARIABLE, Layout, LocalAzureError
+from infra.local.layout import Layout, LocalAzureError
 from infra.local.processes import marked, of_folder
+from scheduler.cli.place import HOME_VARIABLE
 from tests.infra.local.conftest import GROUP, scale_set_body
 from tests.infra.local.published_operations import unexpected_statuses
 
