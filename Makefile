@@ -3,10 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint format bench lock clean
+.PHONY: help setup demo test test-az test-clients lint format bench lock clean
 
 help: ## Show this help
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .venv/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Millpond needs Python 3.11 or newer; name it with make PYTHON=python3.12" >&2; exit 1; }
@@ -24,6 +24,12 @@ demo: setup ## Run the main job on this machine: up, submit, nodes appear, resul
 
 test: setup lint ## Check style, types and all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-az: setup ## Test the local Azure with the unmodified az command line (fetches 733 MB once)
+	@MILLPOND_TEST_AZ=1 $(BIN)/python -m pytest tests/clients/az
+
+test-clients: setup ## Test the local Azure with the Azure SDKs for JavaScript and Go
+	@MILLPOND_TEST_CLIENTS=1 $(BIN)/python -m pytest tests/clients/js tests/clients/go
 
 lint: .venv/.ready ## Check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

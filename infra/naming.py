@@ -7,9 +7,10 @@ import hashlib
 import re
 import uuid
 
-# Pool, group and generation make the names of a scale set (at most 64 characters) and of a queue (at most 63):
-# 24 + 1 + 24 + 1 + 8 = 58.
-MAX_NAME = 24
+# Pool, group and generation make the names of a scale set (at most 64 characters) and of a queue (at most 63). A
+# generation has as many digits for what is declared, and then those that the provider adds to tell one time that it is
+# declared from another (eight hexadecimal digits: azure-native's automatic names). 22 + 1 + 22 + 1 + 8 + 8 = 62.
+MAX_NAME = 22
 GENERATION_DIGITS = 8
 
 # Windows allows a computer 15 characters, of which a scale set takes six for the instance.
@@ -17,14 +18,39 @@ MAX_WINDOWS_PREFIX = 9
 MAX_LINUX_PREFIX = 58
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+# How much of an environment is in the name of an account, which has 24 letters and digits.
+ACCOUNT_WORDS = 10
+
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _LOCATION = re.compile(r"[a-z]+[a-z0-9]*")
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _TAG_FORBIDDEN = frozenset("<>%&\\?/")
+_TAG_RESERVED = ("microsoft", "azure", "windows")
+_SUBNET_ID = re.compile(
+    r"/subscriptions/[0-9a-f-]{36}/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+/subnets/[^/]+",
+    re.IGNORECASE,
+)
+_KEY_VAULT_ID = re.compile(
+    r"/subscriptions/[0-9a-f-]{36}/resourceGroups/[^/]+/providers/Microsoft\.KeyVault/vaults/[A-Za-z0-9-]{3,24}",
+    re.IGNORECASE,
+)
+_KEY_VAULT_URL = re.compile(r"https://[A-Za-z0-9-]{3,24}\.vault\.[a-z0-9.-]+/?")
 
 NAME_RULE = f"2 to {MAX_NAME} lower-case letters, digits and single hyphens, beginning with a letter"
 ACCOUNT_RULE = "3 to 24 lower-case letters and digits"
 LOCATION_RULE = "Azure's short name of a region: lower-case letters and digits"
+TAG_RULE = (
+    "a name of up to 512 characters without <>%&\\?/ that does not begin with microsoft, azure or windows, and a value"
+    " of up to 256"
+)
+SUBNET_ID_RULE = (
+    "the resource id of a subnet: /subscriptions/.../resourceGroups/.../providers/Microsoft.Network/virtualNetworks/..."
+    "/subnets/..."
+)
+KEY_VAULT_ID_RULE = (
+    "the resource id of a key vault: /subscriptions/.../resourceGroups/.../providers/Microsoft.KeyVault/vaults/..."
+)
+KEY_VAULT_URL_RULE = "a key vault's address, such as https://kv-batch.vault.azure.net/"
 
 
 def is_name(text: str) -> bool:
@@ -54,8 +80,25 @@ def is_computer_name_prefix(text: str, *, windows: bool) -> bool:
 
 
 def is_tag(name: str, value: str) -> bool:
-    """Whether Azure takes this tag."""
-    return 1 <= len(name) <= 512 and not _TAG_FORBIDDEN & set(name) and len(value) <= 256  # noqa: PLR2004 - Azure's limits
+    """Whether Azure takes this tag (docs: limitations of resource tags)."""
+    reserved = name.lower().startswith(_TAG_RESERVED)
+    fits = 1 <= len(name) <= 512 and len(value) <= 256  # noqa: PLR2004 - Azure's limits
+    return fits and not reserved and not _TAG_FORBIDDEN & set(name)
+
+
+def is_subnet_id(text: str) -> bool:
+    """Whether this can be the resource id of a subnet."""
+    return _SUBNET_ID.fullmatch(text) is not None
+
+
+def is_key_vault_id(text: str) -> bool:
+    """Whether this can be the resource id of a key vault."""
+    return _KEY_VAULT_ID.fullmatch(text) is not None
+
+
+def is_key_vault_url(text: str) -> bool:
+    """Whether this can be the address of a key vault."""
+    return _KEY_VAULT_URL.fullmatch(text) is not None
 
 
 def resource_group(environment: str) -> str:
@@ -71,12 +114,17 @@ def identity(pool: str) -> str:
 def account(environment: str, subscription_id: str, location: str) -> str:
     """Name of a storage or Batch account: unique in the world, the same at each deployment of an environment."""
     unique = hashlib.sha256(f"{subscription_id.lower()}/{environment}/{location}".encode()).hexdigest()
-    return f"mp{environment.replace('-', '')[:10]}{unique[:12]}"
+    return f"mp{environment.replace('-', '')[:ACCOUNT_WORDS]}{unique[:12]}"
 
 
 def node_group(pool: str, group: str, generation: str) -> str:
-    """Name of a generation's scale set, and of its queue."""
+    """Name of a generation's scale set or Batch pool, and of its queue."""
     return f"{pool}-{group}-{generation}"
+
+
+def generation(name: str, pool: str, group: str) -> str:
+    """Give the generation in the name of a scale set, Batch pool or queue: the inverse of `node_group`."""
+    return name.removeprefix(node_group(pool, group, ""))
 
 
 def computer_name_prefix(pool: str, *, windows: bool) -> str:
@@ -87,3 +135,8 @@ def computer_name_prefix(pool: str, *, windows: bool) -> str:
 def role_assignment(scope: str, principal_id: str, role_definition_id: str) -> str:
     """Name of a role assignment: a GUID, the same for the same assignment."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{scope}|{principal_id}|{role_definition_id}".lower()))
+
+
+def role_definition(scope: str, name: str) -> str:
+    """Name of a role definition of our own: a GUID, the same for the same name in the same scope."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{scope}|{name}".lower()))

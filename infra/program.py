@@ -6,6 +6,7 @@
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any
 
@@ -13,21 +14,30 @@ import pulumi
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import BlobServiceClient
 from pulumi.runtime.config import CONFIG, get_config_env
-from pulumi_azure_native import authorization, resources
+from pulumi_azure_native import authorization
 
-from infra import naming
 from infra.components.batch_account import BatchAccount, BatchAccountArgs
 from infra.components.deployer_access import DeployerAccess, DeployerAccessArgs
+from infra.components.environment import declare_environment
+from infra.components.machines import Software, build_software
 from infra.components.network import Network, NetworkArgs
 from infra.components.placement import Placement
 from infra.components.pool import Pool, PoolArgs
+from infra.components.private_endpoints import (
+    BATCH_ZONE,
+    BLOB_ZONE,
+    QUEUE_ZONE,
+    PrivateEndpoints,
+    PrivateEndpointsArgs,
+    Target,
+)
 from infra.components.roles import Principal
+from infra.components.scheduler import Scheduler
 from infra.components.storage import Storage, StorageArgs
-from infra.config import StackConfig, from_engine, parse
+from infra.config import StackConfig, StorageAccess, from_engine, parse
 from infra.findings import ConfigError
 from infra.publish import Artifact, Patience, PublishError, bundle_artifact, mirrored_artifact, publish, settings_url
-from node_bootstrap.bundle import Bundle, build_bundle
-from node_bootstrap.render import OperatingSystem
+from node_bootstrap.render import PYTHON_SUFFIXES, OperatingSystem
 from scheduler.settings import PoolSettings, SchedulerSettings
 
 # The application that `az login` signs people in to (docs: first-party application ids); every other one is a program.
@@ -41,29 +51,56 @@ def program() -> None:
         config = parse(from_engine({**get_config_env(), **CONFIG.get()}))
     except ConfigError as error:
         raise pulumi.RunError(str(error)) from None
+    _warn(config, datetime.now(UTC).date())
     declare(config, _resource_manager(os.environ))
+
+
+def _warn(config: StackConfig, today: date) -> None:
+    """Say which images their makers no longer mend, or soon will not, and which files cannot be what they should."""
+    for pool in config.pools:
+        warning = pool.machine_image.warning(today)
+        if warning is not None:
+            pulumi.log.warn(f"pool {pool.name}: {warning}")
+    for setting, pinned in (("windows_python", config.windows_python), ("linux_python", config.linux_python)):
+        if pinned is not None and set(pinned.sha256) == {"0"}:
+            pulumi.log.warn(
+                f"millpond:{setting}.sha256 is a placeholder, and a deployment will stop at it: write the SHA-256 that"
+                f" the publisher of {pinned.url} names"
+            )
 
 
 def declare(config: StackConfig, resource_manager: str) -> None:
     """Declare an environment and export its outputs."""
-    tags = {"millpond-environment": config.environment, **config.tags}
-    group = resources.ResourceGroup(
-        "resource-group",
-        resource_group_name=naming.resource_group(config.environment),
-        location=config.location,
-        tags=tags,
-    )
     client = authorization.get_client_config_output()
-    place = Placement(group, config.location, tags, client.subscription_id)
-    storage = Storage("storage", StorageArgs(place, config.environment, config.storage.account))
-    BatchAccount("batch", BatchAccountArgs(place, config.environment))
-    network = Network("network", NetworkArgs(place, str(config.network.address_space), str(config.network.nodes)))
+    place = declare_environment(config.environment, config.location, config.tags, client, protect=config.protect)
+    scheduler = Scheduler(config, place)
+    network = Network(
+        "network", NetworkArgs(place, config.network, bool(config.batch_pools), scheduler_subnet=scheduler.subnet())
+    )
+    storage = Storage(
+        "storage",
+        StorageArgs(
+            place, config.environment, config.storage, config.network, _subnets(config, network), config.protect
+        ),
+    )
+    batch = _batch_account(config, place, storage)
+    endpoints = _private_endpoints(config, place, network, storage, batch)
     deployer = Principal(client.object_id, client.client_id.apply(_principal_type))
     access = DeployerAccess("deployer", DeployerAccessArgs(place, storage, deployer))
-    bundles = {system: build_bundle(system) for system in _systems(config)}
-    hashes = {system: bundle.sha256 for system, bundle in bundles.items()}
+    software = {system: build_software(system) for system in _systems(config)}
     pools = [
-        Pool(pool.name, PoolArgs(place, config, pool, storage, network.nodes_subnet_id, hashes))
+        Pool(
+            pool.name,
+            PoolArgs(
+                place,
+                config,
+                pool,
+                storage,
+                network.nodes_subnet_id,
+                software,
+                batch.account_name if batch is not None else None,
+            ),
+        )
         for pool in config.pools
     ]
     settings = pulumi.Output.all(
@@ -71,39 +108,92 @@ def declare(config: StackConfig, resource_manager: str) -> None:
         location=config.location,
         resource_manager=resource_manager,
         subscription_id=client.subscription_id,
-        resource_group=group.name,
+        resource_group=place.group_name,
         blob_endpoint=storage.blob_endpoint,
         queue_endpoint=storage.queue_endpoint,
         storage_account=storage.account_name,
-    ).apply(partial(_settings, tuple(pool.settings for pool in pools)))
+        batch_endpoint=batch.endpoint if batch is not None else None,
+        batch_account=batch.account_name if batch is not None else None,
+        pools=[pool.settings for pool in pools],
+    ).apply(_settings)
     there = pulumi.Output.all(
         access.granted,
         storage.events_queue.id,
         *(container.id for container in storage.containers.values()),
         *(pool.ready for pool in pools),
+        *([endpoints.ready] if endpoints is not None else []),
     )
-    artifacts = _artifacts(config, bundles)
+    host_bundle = scheduler.bundle()
+    host = scheduler.declare(network, storage, batch, host_bundle)
+    artifacts = _artifacts(config, software)
+    if host_bundle is not None:
+        artifacts = (*artifacts, bundle_artifact(host_bundle))
     published: pulumi.Output[str] = pulumi.Output.all(settings, there).apply(partial(_published, artifacts))
     pulumi.export("scheduler_settings_url", published)
     pulumi.export("storage_account", storage.account_name)
     pulumi.export("blob_endpoint", storage.blob_endpoint)
-    pulumi.export("resource_group", group.name)
-    pulumi.export("pools", [_plain(pool.settings) for pool in pools])
+    pulumi.export("resource_group", place.group_name)
+    pulumi.export("pools", [pool.settings.apply(_plain) for pool in pools])
+    if batch is not None:
+        pulumi.export("batch_account", batch.account_name)
+        pulumi.export("batch_endpoint", batch.endpoint)
+    if host is not None:
+        pulumi.export("scheduler_host", host.outputs)
+
+
+def _subnets(config: StackConfig, network: Network) -> tuple[pulumi.Input[str], ...]:
+    """Name the subnets from which storage is reached: the stack's own, and those that pools name."""
+    named = {config.subnet_of(pool): None for pool in config.pools}
+    existing = [subnet for subnet in named if subnet is not None]
+    host = [network.scheduler_subnet_id] if config.scheduler is not None else []
+    return (network.nodes_subnet_id, *host, *existing)
+
+
+def _batch_account(config: StackConfig, place: Placement, storage: Storage) -> BatchAccount | None:
+    settings = config.batch_account
+    if settings is None:
+        return None
+    return BatchAccount("batch", BatchAccountArgs(place, config.environment, settings, storage))
+
+
+def _private_endpoints(
+    config: StackConfig, place: Placement, network: Network, storage: Storage, batch: BatchAccount | None
+) -> PrivateEndpoints | None:
+    """Declare the ways to accounts that have no public one, or that nodes without a way out could not take."""
+    targets: list[Target] = []
+    if config.network.storage_access is StorageAccess.PRIVATE_ENDPOINT:
+        targets += [
+            Target("storage-blob", storage.account_id, "blob", BLOB_ZONE),
+            Target("storage-queue", storage.account_id, "queue", QUEUE_ZONE),
+        ]
+    if batch is not None and config.batch_pools:
+        # Nodes have no way out to the internet, and there is no service endpoint for Azure Batch.
+        targets.append(Target("batch-nodes", batch.account_id, "nodeManagement", BATCH_ZONE))
+        if config.batch_account is not None and not config.batch_account.public_network_access:
+            targets.append(Target("batch-account", batch.account_id, "batchAccount", BATCH_ZONE))
+    if not targets:
+        return None
+    return PrivateEndpoints(
+        "endpoints", PrivateEndpointsArgs(place, network.network_id, network.endpoints_subnet_id, targets)
+    )
 
 
 def _systems(config: StackConfig) -> tuple[OperatingSystem, ...]:
     return tuple(sorted({pool.machine_image.system for pool in config.pools}))
 
 
-def _artifacts(config: StackConfig, bundles: Mapping[OperatingSystem, Bundle]) -> tuple[Artifact, ...]:
+def _artifacts(config: StackConfig, software: Mapping[OperatingSystem, Software]) -> tuple[Artifact, ...]:
     """Name what nodes fetch: the runner for each system, and Python where the images have none."""
-    python = config.windows_python if OperatingSystem.WINDOWS in bundles else None
-    mirrored = (mirrored_artifact(python.url, python.sha256),) if python else ()
-    return (*(bundle_artifact(bundle) for bundle in bundles.values()), *mirrored)
+    pinned = {pool.machine_image.system: python for pool in config.pools if (python := config.python_of(pool))}
+    mirrored = (
+        mirrored_artifact(python.url, python.sha256, suffix=PYTHON_SUFFIXES[system], setting=f"{system}_python")
+        for system, python in pinned.items()
+    )
+    return (*(bundle_artifact(made.bundle) for made in software.values()), *mirrored)
 
 
-def _settings(pools: tuple[PoolSettings, ...], known: Mapping[str, Any]) -> SchedulerSettings:
-    return SchedulerSettings(**known, pools=pools)
+def _settings(known: Mapping[str, Any]) -> SchedulerSettings:
+    return SchedulerSettings(**{**known, "pools": tuple(known["pools"])})
 
 
 async def _published(artifacts: tuple[Artifact, ...], known: Sequence[Any]) -> str:
@@ -140,6 +230,7 @@ def _plain(pool: PoolSettings) -> dict[str, Any]:
         {
             "name": group.key.name,
             "generation": group.key.generation,
+            "kind": str(group.kind),
             "scale_set": group.scale_set,
             "queue": group.queue,
             "vm_size": group.vm_size,

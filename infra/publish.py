@@ -67,21 +67,24 @@ def bundle_artifact(bundle: Bundle) -> Artifact:
     return Artifact(f"{bundle.sha256}.tar.gz", lambda: bundle.data)
 
 
-def mirrored_artifact(url: str, sha256: str) -> Artifact:
-    """Give a zip archive of someone else's, downloaded once and checked."""
-    return Artifact(f"{sha256}.zip", partial(_download, url, sha256))
+def mirrored_artifact(url: str, sha256: str, *, suffix: str, setting: str) -> Artifact:
+    """Give an archive of someone else's, downloaded once and checked; `setting` is where the stack names it."""
+    return Artifact(f"{sha256}{suffix}", partial(_download, url, sha256, setting))
 
 
-def _download(url: str, sha256: str) -> bytes:
+def _download(url: str, sha256: str, setting: str) -> bytes:
     try:
         response = httpx.get(url, follow_redirects=True, timeout=DOWNLOAD_SECONDS).raise_for_status()
     except httpx.HTTPError as error:
         raise PublishError(
-            f"{url} cannot be downloaded: {error}; check windows_python in the stack's settings"
+            f"{url} cannot be downloaded: {error}; check millpond:{setting} in the stack's settings"
         ) from error
     found = hashlib.sha256(response.content).hexdigest()
     if found != sha256:
-        raise PublishError(f"{url} has the SHA-256 {found}, the stack's settings say {sha256}; nothing of it was used")
+        raise PublishError(
+            f"{url} has the SHA-256 {found}, and millpond:{setting} says {sha256}; nothing of it was used. If the"
+            f" file's publisher names {found} too, write that as millpond:{setting}.sha256"
+        )
     return response.content
 
 
@@ -104,7 +107,8 @@ def publish(
             ) from error
         raise PublishError(
             f"{endpoint} still refuses this identity (403) after {patience.seconds:.0f} s; see that it has"
-            " the role Storage Blob Data Contributor there, then run `millpond up` again"
+            " the role Storage Blob Data Contributor there and that millpond:network.deployers names the public address"
+            " it comes from, then run `millpond up` again"
         ) from error
     except AzureError as error:
         raise PublishError(f"{endpoint} could not be written: {error}; check the network and run it again") from error

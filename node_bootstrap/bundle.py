@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -30,11 +31,21 @@ class Bundle:
 def build_bundle(system: OperatingSystem) -> Bundle:
     """Pack the runner for an operating system; the same sources give the same bytes on every machine."""
     name, source = _INSTALL[system]
-    members = {name: (TEMPLATES / source).read_bytes()}
+    return pack({name: (TEMPLATES / source).read_bytes(), **runner_sources()})
+
+
+def runner_sources() -> dict[str, bytes]:
+    """Give the files of the task runner and of what it says on the wire, by their paths in a bundle."""
+    members = {}
     for path in (_PACKAGE / "__init__.py", _PACKAGE / "codec.py", _PACKAGE / "protocol.py"):
         members[f"node_bootstrap/{path.name}"] = path.read_bytes()
     for path in (_PACKAGE / "runner").rglob("*.py"):
         members[f"node_bootstrap/{path.relative_to(_PACKAGE).as_posix()}"] = path.read_bytes()
+    return members
+
+
+def pack(members: Mapping[str, bytes]) -> Bundle:
+    """Pack files, by their paths; the same files give the same bytes on every machine."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for member in sorted(members):

@@ -13,6 +13,8 @@ from azure.core.credentials import TokenCredential
 
 from scheduler.adapters.azure_lease import BlobLeaderLease
 from scheduler.adapters.azure_storage import AzureBlobs, AzureQueues
+from scheduler.adapters.batch_pool import BatchPoolCapacity
+from scheduler.adapters.capacity_by_kind import CapacityByKind
 from scheduler.adapters.scale_set import ScaleSetCapacity
 from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
@@ -32,6 +34,16 @@ from scheduler.service import Service
 from scheduler.settings import SchedulerSettings, load_settings
 
 _LOG = logging.getLogger(__name__)
+
+# What the adapters are made from.
+_ADDRESSES = (
+    "subscription_id",
+    "resource_group",
+    "resource_manager",
+    "blob_endpoint",
+    "queue_endpoint",
+    "batch_endpoint",
+)
 
 
 class _Closing(Protocol):
@@ -107,7 +119,7 @@ class BlobSettings:
     def _warn_of_moves(self, settings: SchedulerSettings) -> None:
         """Adapters are made once, so other addresses need another process."""
         first = self._first = self._first or settings
-        for name in ("subscription_id", "resource_group", "resource_manager", "blob_endpoint", "queue_endpoint"):
+        for name in _ADDRESSES:
             if getattr(first, name) != getattr(settings, name):
                 _LOG.warning("the settings name another %s; start the scheduler again to use it", name)
 
@@ -141,10 +153,13 @@ def build(settings_url: str, store_url: str, clock: Clock, credential: TokenCred
         source = BlobSettings(blobs, address)
         settings = source.read()
         queues = _opened(opened, AzureQueues(credential, settings.queue_endpoint))
-        capacity = _opened(
+        scale_sets = _opened(
             opened,
             ScaleSetCapacity(credential, settings.subscription_id, settings.resource_group, settings.resource_manager),
         )
+        batch_pools = None
+        if settings.batch_endpoint is not None:
+            batch_pools = _opened(opened, BatchPoolCapacity(credential, settings.batch_endpoint))
         lease = _opened(opened, BlobLeaderLease(credential, settings.blob_endpoint))
         database = _opened(opened, Database(store_url))
         jobs, dispatch, fleet_store = SqlJobStore(database), SqlDispatchStore(database), SqlFleetStore(database)
@@ -156,7 +171,7 @@ def build(settings_url: str, store_url: str, clock: Clock, credential: TokenCred
             collect=Collect(dispatch, queues, blobs),
             reconcile=Reconcile(dispatch, queues, blobs),
             feed=Feed(dispatch, queues, blobs),
-            fleet=Fleet(fleet_store, dispatch, capacity, queues, blobs),
+            fleet=Fleet(fleet_store, dispatch, CapacityByKind(scale_sets, batch_pools), queues, blobs),
         )
         storage = StorageAddress(blob_endpoint=settings.blob_endpoint)
         return App(

@@ -175,6 +175,13 @@ class GroupPriority(StrEnum):
     SPOT = "spot"
 
 
+class GroupKind(StrEnum):
+    """What a node group's machines are to Azure: instances of a scale set, or nodes of a Batch pool."""
+
+    SCALE_SET = "scale-set"
+    BATCH = "batch"
+
+
 @dataclass(frozen=True, slots=True)
 class GroupKey:
     """A generation of a node group: `<pool>/<name>/<generation>`."""
@@ -189,8 +196,9 @@ class GroupKey:
 
 @dataclass(frozen=True, slots=True)
 class NodeGroup:
-    """One generation of a node group; each has its own scale set and its own queue.
+    """One generation of a node group; each has its own scale set or Batch pool and its own queue.
 
+    `scale_set` is the name of that set, whichever `kind` it is of: a virtual machine scale set or a Batch pool.
     `current` is false once the stack outputs name a newer generation: it gets no new work, drains and is deleted.
     """
 
@@ -202,6 +210,7 @@ class NodeGroup:
     task_slots: int
     max_nodes: int
     current: bool = True
+    kind: GroupKind = GroupKind.SCALE_SET
 
 
 class InstanceState(StrEnum):
@@ -216,7 +225,11 @@ class InstanceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An instance as the cloud lists it. `node_id` is its computer name in the set, `<scale set>_<instance id>`."""
+    """An instance as the cloud lists it.
+
+    `node_id` is what the machine calls itself: its computer name `<scale set>_<instance id>` in a scale set, the Batch
+    node's own id in a Batch pool (where the two are the same).
+    """
 
     instance_id: str
     node_id: str
@@ -226,12 +239,17 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class ScaleSetView:
-    """One reading of a scale set; `capacity` is what it was asked for, `etag` guards a write made from it."""
+    """One reading of a scale set or Batch pool.
+
+    `capacity` is what it was asked for, `etag` guards a write made from it. `error` says why nodes of the last order
+    will not come, where the service has given up on them after it had accepted the order.
+    """
 
     scale_set: str
     capacity: int
     etag: str
     instances: tuple[Instance, ...]
+    error: str | None = None
 
 
 class NodePhase(StrEnum):

@@ -27,7 +27,10 @@ class PoolSettings:
 
 @dataclass(frozen=True)
 class SchedulerSettings:
-    """Everything that the scheduler reads of a deployment; no secret is in it."""
+    """Everything that the scheduler reads of a deployment; no secret is in it.
+
+    `batch_endpoint` is the https address of the Batch account, named where some pool has groups of kind `batch`.
+    """
 
     environment: str
     subscription_id: str
@@ -39,6 +42,8 @@ class SchedulerSettings:
     storage_account: str
     pools: tuple[PoolSettings, ...]
     schema_version: int = 1
+    batch_endpoint: str | None = None
+    batch_account: str | None = None
 
 
 _ADAPTER = TypeAdapter(SchedulerSettings)

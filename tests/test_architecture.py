@@ -20,6 +20,7 @@ SCHEDULER_LAYERS = (
     ("scheduler.app",),
     ("scheduler.api",),
     ("scheduler.cli",),
+    ("scheduler.__main__",),
 )
 # Within the lowest layer: model <- policy <- settings, beside errors and catalog.
 SCHEDULER_LOWEST = {

@@ -11,13 +11,15 @@ from pulumi_azure_native import resources
 class Placement:
     """The environment's resource group, region and tags, and who deploys.
 
-    `location` is the declared one: resource groups report theirs in another spelling.
+    `location` is the declared one: resource groups report theirs in another spelling. `group_name` is the group's name
+    once it has been found to be the one that is declared; whatever is placed in the group takes it from here.
     """
 
     resource_group: resources.ResourceGroup
     location: str
     tags: Mapping[str, str]
     subscription_id: pulumi.Output[str]
+    group_name: pulumi.Output[str]
 
 
 def within(parent: pulumi.Resource, placement: Placement) -> pulumi.ResourceOptions:

@@ -5,26 +5,31 @@ from dataclasses import dataclass
 
 import pulumi
 
-from infra.components.machines import Machines
+from infra.components.machines import Machines, Software
 from infra.components.node_group import NodeGroupArgs, NodeGroupComponent
 from infra.components.placement import Placement
 from infra.components.pool_identity import PoolIdentity, PoolIdentityArgs
 from infra.components.storage import Storage
 from infra.config import PoolConfig, StackConfig
 from node_bootstrap.render import OperatingSystem
+from scheduler.model import GroupKind
 from scheduler.settings import PoolSettings
 
 
 @dataclass(frozen=True)
 class PoolArgs:
-    """What is declared of the pool, and what it is placed in. `bundles` are the runner's hashes by system."""
+    """What is declared of the pool, and what it is placed in; `software` is what nodes of a system run.
+
+    `subnet_id` is the stack's own, for pools that name none.
+    """
 
     placement: Placement
     stack: StackConfig
     pool: PoolConfig
     storage: Storage
     subnet_id: pulumi.Input[str]
-    bundles: Mapping[OperatingSystem, str]
+    software: Mapping[OperatingSystem, Software]
+    batch_account: pulumi.Input[str] | None = None
 
 
 class Pool(pulumi.ComponentResource):
@@ -32,22 +37,25 @@ class Pool(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: PoolArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("millpond:pool:Pool", name, {}, opts)
-        inside = pulumi.ResourceOptions(parent=self)
+        inside, pool = pulumi.ResourceOptions(parent=self), args.pool
         identity = PoolIdentity(f"id-{name}", PoolIdentityArgs(args.placement, name, args.storage), inside)
-        bundle = args.bundles[args.pool.machine_image.system]
+        software = args.software[pool.machine_image.system]
         groups = [
             NodeGroupComponent(
                 NodeGroupArgs(
                     args.placement,
-                    Machines(args.stack, args.pool, group, bundle),
-                    args.subnet_id,
+                    Machines(args.stack, pool, group, software),
+                    args.stack.subnet_of(pool) or args.subnet_id,
                     identity,
                     args.storage,
+                    args.batch_account if pool.kind is GroupKind.BATCH else None,
                 ),
                 inside,
             )
-            for group in args.pool.groups
+            for group in pool.node_groups
         ]
-        self.settings = PoolSettings(name, args.pool.scaling, tuple(group.group for group in groups))
+        self.settings: pulumi.Output[PoolSettings] = pulumi.Output.all(*(group.group for group in groups)).apply(
+            lambda known: PoolSettings(name, pool.scaling, tuple(known))
+        )
         self.ready = pulumi.Output.all(*(group.ready for group in groups))
-        self.register_outputs({"groups": [group.group.scale_set for group in groups]})
+        self.register_outputs({"sets": [group.group.scale_set for group in groups]})

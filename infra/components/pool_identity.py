@@ -5,20 +5,30 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_azure_native import managedidentity
 
-from infra import naming
 from infra.components.placement import Placement, retained
-from infra.components.roles import Principal, Role, assign
+from infra.components.roles import (
+    BLOB_DELETE,
+    BLOB_READ,
+    MESSAGE_DELETE,
+    MESSAGE_READ,
+    Principal,
+    Role,
+    assign,
+    on_queues,
+    without,
+)
 from infra.components.storage import Storage
 from node_bootstrap.protocol import BUNDLES, CONTROL, EVENTS_QUEUE, INPUTS, NODES, OUTPUTS
 
 READS = (BUNDLES, INPUTS, CONTROL)
-WRITES = (OUTPUTS, NODES)
+# A node reads what other tasks have made, and overwrites what it says of itself; it deletes no blob.
+WRITES = {OUTPUTS: (BLOB_DELETE,), NODES: (BLOB_DELETE, BLOB_READ)}
 
 # Each generation of a node group has a queue of its own, named after the pool. The right to them is the pool's and not
 # the queue's: it outlives generations, takes no minutes to spread to a new one, and leaves nothing behind with the old.
-# Contributor, because renewing a lease needs more than Message Processor. Attribute: docs, "Actions and attributes for
-# Azure role assignment conditions for Azure Queue Storage".
-QUEUES_OF_POOL = "@Resource[Microsoft.Storage/storageAccounts/queueServices/queues:name] StringLike '{pool}-*'"
+# Contributor, because renewing a lease needs more than Message Processor; a node neither peeks nor clears.
+QUEUES_OF_POOL = "{pool}-*"
+NOT_ON_MESSAGES = (MESSAGE_READ, MESSAGE_DELETE)
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,7 @@ class PoolIdentity(pulumi.ComponentResource):
     """A managed identity and its roles.
 
     All of it is retained: nodes that still work must not lose their rights because their pool was taken out of the
-    settings.
+    settings. The provider makes the identity's name, so that a pool that comes back gets one beside the old.
     """
 
     def __init__(self, name: str, args: PoolIdentityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -42,8 +52,7 @@ class PoolIdentity(pulumi.ComponentResource):
         place, kept = args.placement, retained(self, args.placement)
         identity = managedidentity.UserAssignedIdentity(
             name,
-            resource_name_=naming.identity(args.pool),
-            resource_group_name=place.resource_group.name,
+            resource_group_name=place.group_name,
             location=place.location,
             tags=place.tags,
             opts=kept,
@@ -52,12 +61,15 @@ class PoolIdentity(pulumi.ComponentResource):
         self.client_id = identity.client_id
         principal = Principal(identity.principal_id, "ServicePrincipal")
         grants = [
-            *((container, Role.STORAGE_BLOB_DATA_READER) for container in READS),
-            *((container, Role.STORAGE_BLOB_DATA_CONTRIBUTOR) for container in WRITES),
+            *((container, Role.STORAGE_BLOB_DATA_READER, None) for container in READS),
+            *(
+                (container, Role.STORAGE_BLOB_DATA_CONTRIBUTOR, without(container, *excluded))
+                for container, excluded in WRITES.items()
+            ),
         ]
-        for container, role in grants:
+        for container, role, condition in grants:
             scope = args.storage.containers[container].id
-            assign(f"{name}-{container}", principal, role, scope, place.subscription_id, kept)
+            assign(f"{name}-{container}", principal, role, scope, place.subscription_id, kept, condition)
         assign(
             f"{name}-{EVENTS_QUEUE}",
             principal,
@@ -73,6 +85,6 @@ class PoolIdentity(pulumi.ComponentResource):
             args.storage.account_id,
             place.subscription_id,
             kept,
-            condition=QUEUES_OF_POOL.format(pool=args.pool),
+            condition=on_queues(QUEUES_OF_POOL.format(pool=args.pool), *NOT_ON_MESSAGES),
         )
         self.register_outputs({"client_id": self.client_id})

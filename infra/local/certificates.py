@@ -6,7 +6,7 @@ Token credentials refuse plain HTTP, so every endpoint that takes a token has a 
 import datetime as dt
 import ipaddress
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import certifi
@@ -30,6 +30,7 @@ class Certificates:
     key: Path
     authority: Path
     bundle: Path
+    renewed: bool = False  # there was a certificate, and it was made anew
 
 
 def ensure(folder: Path) -> Certificates:
@@ -42,6 +43,7 @@ def ensure(folder: Path) -> Certificates:
         folder / "server.pem", folder / "server-key.pem", folder / "authority.pem", folder / "bundle.pem"
     )
     authority_key = folder / "authority-key.pem"
+    before_us = files.certificate.read_bytes() if files.certificate.exists() else None
     if not (files.authority.exists() and authority_key.exists() and _fresh(files.authority)):
         _make_authority(files.authority, authority_key)
         files.certificate.unlink(missing_ok=True)
@@ -52,7 +54,7 @@ def ensure(folder: Path) -> Certificates:
     if source is not None:
         before.write_text(source.read_text().rstrip("\n") + "\n")
     files.bundle.write_text(before.read_text() + files.authority.read_text())
-    return files
+    return replace(files, renewed=before_us not in {None, files.certificate.read_bytes()})
 
 
 def _trusted_before(ours: Path) -> Path | None:
@@ -65,7 +67,10 @@ def _trusted_before(ours: Path) -> Path | None:
 
 
 def _fresh(path: Path) -> bool:
-    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except ValueError:
+        return False  # damaged
     return certificate.not_valid_after_utc - _RENEW_BEFORE > dt.datetime.now(dt.UTC)
 
 

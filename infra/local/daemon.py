@@ -9,15 +9,27 @@ import asyncio
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
-from infra.local import language_host, provider, toolchain
+from infra.local import toolchain
 from infra.local.azure import LocalAzure
+from infra.local.language import host as language_host
 from infra.local.layout import FOLDER_MARK, Layout, LocalAzureError, RunningState, write_state
 from infra.local.lock import hold
-from infra.local.services.scale_sets import DEFAULTS, ComputeSettings
+from infra.local.processes import of_storage, terminate
+from infra.local.provider import server as provider
+from infra.local.services.compute.settings import DEFAULTS, ComputeSettings
+from infra.local.start_failures import MESSAGE_MARK, explain
+
+_STORAGE_STOP_SECONDS = 15.0  # it writes everything out first
+
+_log = logging.getLogger(__name__)
+
+TOLD = 3  # the exit code when the last lines of the log are a message for the user
 
 
 def main() -> None:
@@ -25,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--boot-delay", type=float, default=DEFAULTS.boot_delay_seconds)
-    parser.add_argument("--cores", type=int, default=DEFAULTS.cores_per_set)
+    parser.add_argument("--cores", type=int, default=DEFAULTS.regional_cores)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("azure", "httpx"):
@@ -39,15 +51,35 @@ def main() -> None:
         with hold(layout):
             asyncio.run(_serve(layout, ComputeSettings(options.boot_delay, options.cores)))
     except LocalAzureError as error:
-        sys.exit(str(error))
+        _tell(str(error))
+    except (OSError, sqlite3.Error) as error:
+        _log.exception("The daemon failed")
+        _tell(explain(error, layout))
+
+
+def _tell(message: str) -> NoReturn:
+    sys.stderr.write(f"{MESSAGE_MARK}{message}\n")
+    sys.exit(TOLD)
 
 
 async def _serve(layout: Layout, compute: ComputeSettings) -> None:
     azure = LocalAzure(layout, compute, toolchain.azurite_command)
+    if azure.certificates.renewed:
+        # Storage that outlived the last daemon still shows the old one.
+        terminate(of_storage(layout.local), _STORAGE_STOP_SECONDS)
+        azure.notes.append(
+            "The certificate was damaged or near its end, and is new: programs that run have to start again"
+        )
     plugins, provider_port = provider.start(
-        azure.arm_url, azure.token, azure.certificates.bundle, subscription_id=azure.account.subscription_id
+        azure.arm_url,
+        azure.token,
+        azure.certificates.bundle,
+        subscription_id=azure.account.subscription_id,
+        port=azure.wanted_port("provider"),
     )
-    languages, language_port = language_host.start()
+    languages, language_port = language_host.start(azure.wanted_port("language"))
+    azure.keep_port("provider", provider_port)
+    azure.keep_port("language", language_port)
 
     def ready() -> None:
         state = RunningState(
@@ -64,6 +96,8 @@ async def _serve(layout: Layout, compute: ComputeSettings) -> None:
             subscription_id=azure.account.subscription_id,
             tenant_id=azure.account.tenant_id,
             metadata_url=azure.metadata_url,
+            client_id=azure.account.deployer.client_id,
+            notes=tuple(azure.notes),
         )
         write_state(layout, state)
 

@@ -28,10 +28,14 @@ def environment(home: Path) -> dict[str, str]:
         "PULUMI_DEBUG_PROVIDERS": f"azure-native:{state.provider_port}",
         "REQUESTS_CA_BUNDLE": state.ca_file,
         "SSL_CERT_FILE": state.ca_file,
+        "NODE_EXTRA_CA_CERTS": state.ca_file,
         "IDENTITY_ENDPOINT": state.identity_endpoint,
         "IDENTITY_HEADER": state.identity_header,
         "ARM_SUBSCRIPTION_ID": state.subscription_id,
         "ARM_TENANT_ID": state.tenant_id,
+        # The user as a service principal, for clients that sign in, such as `az login` and other languages' SDKs.
+        "ARM_CLIENT_ID": state.client_id,
+        "ARM_CLIENT_SECRET": state.identity_header,
         "ARM_METADATA_HOSTNAME": state.metadata_host,
         **past_proxies(),
     }

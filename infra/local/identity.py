@@ -5,23 +5,29 @@ metadata service below a secret path of its own, which knows its identities alon
 """
 
 import hmac
+import json
 import time
 import urllib.parse
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from infra.local.arm.addresses import segments
+from infra.local.arm.errors import ArmError
 from infra.local.arm.store import Resource, Store
-from infra.local.services.authorization import Authorization
-from infra.local.services.instances import Instances, is_windows, node_id_of
+from infra.local.services.access.authorization import Authorization
+from infra.local.services.compute.instances import Instances
+from infra.local.services.compute.machine_power import is_windows, node_id_of
 from infra.local.tokens import LIFE_SECONDS, AccessToken, Principal, TokenIssuer
 
 Json = dict[str, Any]
+
+_SIGN_IN_SCOPES = frozenset({"openid", "offline_access", "profile", "email"})
 
 
 class SignIn:
@@ -102,7 +108,7 @@ class SignIn:
         if principal is None:
             message = f"AADSTS700016: Application '{form.get('client_id')}' was not found; see `millpond local env`."
             return _refused(HTTPStatus.BAD_REQUEST, "unauthorized_client", message)
-        token = self._issuer.issue(principal, form.get("scope") or form.get("resource", ""))
+        token = self._issuer.issue(principal, _wanted(form))
         return JSONResponse({"token_type": "Bearer", "expires_in": LIFE_SECONDS, "access_token": token.text})
 
 
@@ -117,11 +123,13 @@ class Metadata:
         instances: Instances,
         deployer: Principal,
         header: str,
+        batch_node: Callable[[str], Resource | None] = lambda _nonce: None,
     ) -> None:
         self._store = store
         self._issuer = issuer
         self._authorization = authorization
         self._instances = instances
+        self._batch_node = batch_node
         self._deployer = deployer
         self._header = header
 
@@ -133,7 +141,7 @@ class Metadata:
             Route(f"{machine}/identity/oauth2/token", self._for_machine(self._machine_token)),
             Route(f"{machine}/instance", self._for_machine(self._instance)),
             Route(f"{machine}/instance/compute", self._for_machine(self._compute)),
-            Route(f"{machine}/scheduledevents", self._for_machine(self._events), methods=["GET", "POST"]),
+            Route(f"{machine}/scheduledevents", self._events, methods=["GET", "POST"]),
         ]
 
     def user_token(self, request: Request) -> Response:
@@ -154,8 +162,9 @@ class Metadata:
         def serve(request: Request) -> Response:
             if request.headers.get("metadata", "").lower() != "true":
                 return _refused(HTTPStatus.BAD_REQUEST, "Bad request", "Required metadata header not specified.")
-            instance = self._instances.by_nonce(request.path_params["nonce"])
-            if instance is None or instance.state == "Deleting":
+            nonce = request.path_params["nonce"]
+            instance = self._instances.by_nonce(nonce) or self._batch_node(nonce)
+            if instance is None:
                 return _refused(HTTPStatus.NOT_FOUND, "Not found", "There is no such machine.")
             return answer(request, instance)
 
@@ -212,12 +221,42 @@ class Metadata:
             "subscriptionId": subscription,
             "tags": ";".join(f"{key}:{value}" for key, value in (instance.body.get("tags") or {}).items()),
             "vmId": instance.properties["vmId"],
-            "vmScaleSetName": segments(instance.id)[-3],
+            "vmScaleSetName": _set_of(instance),
             "vmSize": instance.properties["hardwareProfile"]["vmSize"],
         }
 
-    def _events(self, _request: Request, _instance: Resource) -> Response:
-        return JSONResponse({"DocumentIncarnation": 1, "Events": []})
+    async def _events(self, request: Request) -> Response:
+        """Tell a machine of what is about to be done to it (GET), or let that begin at once (POST)."""
+        raw = await request.body()
+
+        def answer(asked: Request, machine: Resource) -> Response:
+            if asked.method == "GET":
+                return JSONResponse(self._instances.events.document(machine))
+            try:
+                wanted = [str(entry["EventId"]) for entry in json.loads(raw)["StartRequests"]]
+            except (ValueError, KeyError, TypeError):
+                message = 'The body must be {"StartRequests": [{"EventId": "..."}]}.'
+                return _refused(HTTPStatus.BAD_REQUEST, "Bad request", message)
+            try:
+                self._instances.events.acknowledge(machine, wanted)
+            except ArmError as error:
+                return _refused(HTTPStatus.BAD_REQUEST, error.code, error.message)
+            return Response(status_code=HTTPStatus.OK)
+
+        return await run_in_threadpool(self._for_machine(answer), request)
+
+
+def _set_of(machine: Resource) -> str:
+    """Return the name of the scale set or pool that a machine is in, or nothing."""
+    owner = str((machine.properties.get("virtualMachineScaleSet") or {}).get("id", "")).split("/")[-1]
+    parts = segments(machine.id)
+    return owner if parts[-4].lower() == "providers" else parts[-3]
+
+
+def _wanted(form: dict[str, str]) -> str:
+    """Return what a token is asked for: the scope of a resource, beside which clients ask for those of sign-in."""
+    scopes = (form.get("scope") or form.get("resource", "")).split()
+    return next((scope for scope in scopes if scope not in _SIGN_IN_SCOPES), "")
 
 
 def _own_url(request: Request) -> str:

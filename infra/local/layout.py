@@ -72,6 +72,11 @@ class Layout:
         return self.local / "requests.jsonl"
 
     @property
+    def access_log(self) -> Path:
+        """One line for each action that somebody asked for on a scope, and whether it was allowed."""
+        return self.local / "access.jsonl"
+
+    @property
     def deletes_log(self) -> Path:
         """One line a deleted instance, with the task processes that were alive."""
         return self.local / "deletes.jsonl"
@@ -104,6 +109,8 @@ class RunningState:
     subscription_id: str
     tenant_id: str
     metadata_url: str
+    client_id: str
+    notes: tuple[str, ...] = ()  # what the user should know about this start
 
 
 def write_private(path: Path, text: str) -> None:
@@ -128,8 +135,9 @@ def write_state(layout: Layout, state: RunningState) -> None:
 
 
 def read_state(layout: Layout) -> RunningState | None:
-    """Say where the daemon was last; None when there is no such record."""
+    """Say where the daemon was last; None when there is no such record, or one that cannot be read."""
     try:
-        return RunningState(**json.loads(layout.state_file.read_text()))
-    except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        record = json.loads(layout.state_file.read_text())
+        return RunningState(**{**record, "notes": tuple(record.get("notes", ()))})
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return None

@@ -41,7 +41,23 @@ def running(layout: Layout) -> RunningState | None:
 
 def require_running(layout: Layout) -> RunningState:
     """Return where the daemon is, or say how to start it."""
-    state = running(layout)
+    if not is_held(layout):
+        raise LocalAzureError(why_not_up(layout))
+    state = read_state(layout)
     if state is None:
-        raise LocalAzureError(f"the local Azure of {layout.home} is not up; start it with: millpond local up")
+        raise LocalAzureError(
+            f"the local Azure of {layout.home} is starting, or {layout.state_file} is damaged; run: millpond local up"
+        )
     return state
+
+
+def why_not_up(layout: Layout) -> str:
+    """Say of a folder without a daemon whether that was stopped or has crashed; a stopped one leaves no record."""
+    if not layout.state_file.exists():
+        return f"the local Azure of {layout.home} is not up; start it with: millpond local up"
+    last = read_state(layout)
+    who = "its daemon" if last is None else f"its daemon, process {last.pid},"
+    return (
+        f"the local Azure of {layout.home} is not up: {who} was killed or has crashed (log: {layout.daemon_log});"
+        " machines and storage go on without it; take them over with: millpond local up"
+    )

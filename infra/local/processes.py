@@ -15,6 +15,7 @@ import psutil
 from infra.local.layout import FOLDER_MARK
 
 INSTANCE_MARK = "MILLPOND_INSTANCE"
+STORAGE_MARK = "MILLPOND_STORAGE_ACCOUNT"
 ROOT_MARK = "MILLPOND_ROOT"
 # Part of the node protocol: only processes of tasks have it.
 TASK_MARK = "MILLPOND_TASK_INDEX"
@@ -53,6 +54,11 @@ def of_folder(local: Path) -> Callable[[Environment], bool]:
         )
 
     return matches
+
+
+def of_storage(local: Path) -> Callable[[Environment], bool]:
+    """Match the storage servers of this folder."""
+    return lambda environment: STORAGE_MARK in environment and environment.get(FOLDER_MARK) == str(local)
 
 
 def kill_all(matches: Callable[[Environment], bool], patience_seconds: float = 10.0) -> list[Environment]:

@@ -15,6 +15,8 @@ from typing import Any
 # Managed identities get tokens for a day (docs: managed identity token caching).
 LIFE_SECONDS = 24 * 3600
 
+_REMEMBERED = 1000
+
 STORAGE_AUDIENCE = "https://storage.azure.com"
 _MANAGEMENT_AUDIENCES = ("https://management.azure.com", "https://management.core.windows.net")
 
@@ -46,6 +48,7 @@ class TokenIssuer:
     def __init__(self, tenant_id: str, secret: str) -> None:
         self._tenant_id = tenant_id
         self._secret = secret.encode()
+        self._known: dict[str, dict[str, Any]] = {}
 
     def issue(self, principal: Principal, resource: str) -> AccessToken:
         """Make a token for `resource`, an audience or a `/.default` scope."""
@@ -69,17 +72,31 @@ class TokenIssuer:
         signed = f"{_encode({'alg': 'HS256', 'typ': 'JWT'})}.{_encode(claims)}"
         return AccessToken(f"{signed}.{self._signature(signed)}", now + LIFE_SECONDS)
 
-    def check(self, token: str, own_url: str) -> Principal:
-        """Say whose token this is; `TokenError` when it is not one for the resource manager at `own_url`."""
+    def check(self, token: str, own_url: str, audiences: tuple[str, ...] = _MANAGEMENT_AUDIENCES) -> Principal:
+        """Say whose token this is; `TokenError` when it is not one for the service at `own_url`.
+
+        `audiences` are the names that the service has in Azure; those of the resource manager by default.
+        """
+        claims = self._claims(token)
+        if claims["exp"] < time.time():
+            raise TokenError("The access token expiry time is in the past.")
+        if claims["aud"] not in (own_url.rstrip("/"), *audiences):
+            raise TokenError(f"The access token has been obtained for the wrong audience '{claims['aud']}'.")
+        return Principal(claims["oid"], claims["appid"], claims.get("xms_mirid"))
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        """Read a token of ours; the last ones are remembered, for clients send the same one for hours."""
+        known = self._known.get(token)
+        if known is not None:
+            return known
         signed, _, signature = token.rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._signature(signed).encode()):
             raise TokenError("The access token is invalid: it was not issued by this local Azure.")
-        claims = json.loads(_decode(signed.partition(".")[2]))
-        if claims["exp"] < time.time():
-            raise TokenError("The access token expiry time is in the past.")
-        if claims["aud"] not in (own_url.rstrip("/"), *_MANAGEMENT_AUDIENCES):
-            raise TokenError(f"The access token has been obtained for the wrong audience '{claims['aud']}'.")
-        return Principal(claims["oid"], claims["appid"], claims.get("xms_mirid"))
+        claims: dict[str, Any] = json.loads(_decode(signed.partition(".")[2]))
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[token] = claims
+        return claims
 
     def _signature(self, signed: str) -> str:
         return _unpadded(hmac.new(self._secret, signed.encode(), hashlib.sha256).digest())

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.cache import cache_folder
+
 # Versions. The engine's stand also in engine/go.mod, Azurite's in azurite/package.json, the packages' in the locks
 # beside them; a test holds them together.
 ENGINE_VERSION = "3.250.0"
@@ -60,13 +62,6 @@ class Found:
 
     command: tuple[str, ...]
     how: str
-
-
-def cache_folder() -> Path:
-    """Name the folder that keeps programs between runs (made when something is put there)."""
-    configured = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(configured) if Path(configured).is_absolute() else Path.home() / ".cache"
-    return base / "millpond"
 
 
 def pulumi_command() -> Path:

@@ -4,6 +4,7 @@ The black box of a machine that never becomes a node (design decision 11). The t
 neither an argument nor printed.
 """
 
+import json
 import sys
 from contextlib import closing
 from datetime import UTC, datetime
@@ -12,7 +13,6 @@ from pathlib import Path
 from node_bootstrap.protocol import NODES, BootRecord, boot_blob, encode
 from node_bootstrap.runner.http import Http
 from node_bootstrap.runner.metadata import Metadata
-from node_bootstrap.runner.settings import read_settings
 from node_bootstrap.runner.storage import Storage
 
 _TAIL_CHARACTERS = 4096
@@ -21,9 +21,10 @@ _TAIL_CHARACTERS = 4096
 def main(arguments: list[str]) -> None:
     """Record `SETTINGS NUMBER STEP STARTED EXIT_CODE OUTPUT_FILE`."""
     settings_file, number, step, started, code, output = arguments
-    settings = read_settings(Path(settings_file))
+    # Not the runner's settings: the scheduler's host records its boot too.
+    settings = json.loads(Path(settings_file).read_text(encoding="utf-8"))
     record = BootRecord(
-        node_id=settings.node_id,
+        node_id=settings["node_id"],
         step=step,
         started_at=datetime.fromisoformat(started),
         ended_at=datetime.now(UTC),
@@ -31,8 +32,8 @@ def main(arguments: list[str]) -> None:
         output=Path(output).read_text(encoding="utf-8", errors="replace")[-_TAIL_CHARACTERS:],
     )
     with closing(Http()) as client:
-        metadata = Metadata(client, settings.identity_client_id)
-        storage = Storage(client, metadata, settings.blob_endpoint, settings.queue_endpoint)
+        metadata = Metadata(client, settings["identity_client_id"])
+        storage = Storage(client, metadata, settings["blob_endpoint"], settings["queue_endpoint"])
         storage.put(NODES, boot_blob(record.node_id, int(number), step), encode(record).encode())
 
 

@@ -51,7 +51,20 @@ Invoke-Native "$env:SystemRoot\System32\icacls.exe" @(
 Start-Step 'install'
 $settings = $ProfileJson | ConvertFrom-Json
 $settings | Add-Member -Force -NotePropertyName node_id -NotePropertyValue $Node
-$settings | Add-Member -Force -NotePropertyName root -NotePropertyValue $state
+$work = $state
+if ($settings.data_disk) {
+    # The pool's data disk is the one that nobody has used yet: tasks work on it.
+    $raw = Get-Disk | Where-Object PartitionStyle -EQ 'RAW' | Select-Object -First 1
+    if ($raw) {
+        $null = $raw | Initialize-Disk -PartitionStyle GPT -PassThru | New-Partition -AssignDriveLetter -UseMaximumSize |
+            Format-Volume -FileSystem NTFS -NewFileSystemLabel 'millpond' -Confirm:$false
+    }
+    $work = "$((Get-Volume -FileSystemLabel 'millpond').DriveLetter):\millpond"
+    $null = New-Item -ItemType Directory -Force $work
+    Invoke-Native "$env:SystemRoot\System32\icacls.exe" @(
+        $work, '/inheritance:r', '/grant', '*S-1-5-18:(OI)(CI)F', '/grant', '*S-1-5-32-544:(OI)(CI)F')
+}
+$settings | Add-Member -Force -NotePropertyName root -NotePropertyValue $work
 [IO.File]::WriteAllText($settingsFile, ($settings | ConvertTo-Json -Compress))
 if (-not (Test-Path $python)) {
     Remove-Item -Recurse -Force "$pythonFolder.part" -ErrorAction SilentlyContinue

@@ -68,6 +68,11 @@ def error_code(error: AzureError) -> str:
     return str(getattr(arm, "code", None) or "")
 
 
+def has_capacity_code(text: str) -> bool:
+    """Say whether a status such as `ProvisioningState/failed/AllocationFailed: …` names a refused allocation."""
+    return any(code in text for code in _CAPACITY_CODES)
+
+
 def _by_status(error: HttpResponseError, status: int, what: str) -> MillpondError:
     code = error_code(error)
     text = f"{what}: {status} {code}: {_first_line(error)}"

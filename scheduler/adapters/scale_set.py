@@ -13,7 +13,7 @@ from azure.core.pipeline.transport import HttpTransport
 from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.compute import models as compute
 
-from scheduler.adapters.azure_errors import translated
+from scheduler.adapters.azure_errors import has_capacity_code, translated
 from scheduler.errors import ConflictError, NotFoundError, PreconditionError
 from scheduler.model import Instance, InstanceState, NodeGroup, ScaleSetView
 
@@ -64,9 +64,11 @@ class ScaleSetCapacity:
         """Read the set, then list all its instances; None when the set does not exist."""
         try:
             found = self._read(group)
-            return ScaleSetView(group.scale_set, _capacity(found), found.etag or "", self._instances(group))
+            instances = self._instances(group)
         except NotFoundError:
             return None
+        error = _late_refusal(found, instances)
+        return ScaleSetView(group.scale_set, _capacity(found), found.etag or "", instances, error)
 
     def raise_to(self, group: NodeGroup, view: ScaleSetView, capacity: int) -> None:
         """Ask for a higher capacity, provided that the set is as it was read."""
@@ -137,6 +139,17 @@ class ScaleSetCapacity:
 
 def _capacity(found: compute.VirtualMachineScaleSet) -> int:
     return int(found.sku.capacity or 0) if found.sku is not None else 0
+
+
+def _late_refusal(found: compute.VirtualMachineScaleSet, instances: tuple[Instance, ...]) -> str | None:
+    """Say why nodes that were asked for will not come: an instance without a machine, or none where one is due."""
+    refused = [instance.error for instance in instances if has_capacity_code(instance.error)]
+    if refused:
+        return refused[0]
+    state = str(found.provisioning_state or "").lower()
+    if state == "failed" and _capacity(found) > len(instances):
+        return f"the scale set is in state Failed with {len(instances)} of {_capacity(found)} instances"
+    return None
 
 
 def _instance(group: NodeGroup, machine: compute.VirtualMachineScaleSetVM) -> Instance:

@@ -61,13 +61,14 @@ def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now:
     failed_ids = {node.node_id for node in failed}
     rest = [node for node in nodes if node.node_id not in failed_ids]
     booting = _in_phase(rest, NodePhase.BOOTING)
-    expected = history.ordered_at is not None and now - history.ordered_at < policy.boot_deadline
+    recent = history.ordered_at is not None and now - history.ordered_at < policy.boot_deadline
+    expected = recent and fleet.error is None
     # A set's capacity falls when a deletion begins, so what is being removed is not among what it asks for.
     kept = sum(node.phase is not NodePhase.REMOVING for node in nodes)
     unlisted = max(0, fleet.capacity - kept)
     ordered = unlisted if expected else 0
     asked_for = len(nodes) + unlisted
-    room, blocked = _room(fleet.group, history, policy, now, asked_for, len(booting) + ordered, unlisted - ordered)
+    room, blocked = _room(fleet, history, policy, now, asked_for, len(booting) + ordered, unlisted - ordered)
     return Assessment(
         group=fleet.group,
         unknown=fleet.unknown,
@@ -98,7 +99,7 @@ def _failed_to_boot(node: Node, policy: ScalingPolicy, now: datetime) -> bool:
 
 
 def _room(
-    group: NodeGroup,
+    fleet: GroupFleet,
     history: GroupHistory,
     policy: ScalingPolicy,
     now: datetime,
@@ -107,11 +108,15 @@ def _room(
     overdue: int,
 ) -> tuple[int, Reason | None]:
     """Count how many more nodes may be asked for; with 0 comes the reason."""
+    group = fleet.group
+    if (failed := _late_refusal(fleet, history, now)) is not None:
+        return 0, failed
     room = max(0, group.max_nodes - asked_for)
     if room == 0:
         if overdue:
-            sentence = f"{overdue} nodes asked for have not come within {_minutes(policy.boot_deadline)}; see the set"
-            return 0, Reason(ReasonKind.ORDER_OVERDUE, f"{sentence} {group.scale_set} in Azure")
+            sentence = f"{overdue} nodes asked for have not come within {_minutes(policy.boot_deadline)}"
+            why = f": {fleet.error}" if fleet.error is not None else f"; see the set {group.scale_set} in Azure"
+            return 0, Reason(ReasonKind.ORDER_OVERDUE, sentence + why)
         return 0, Reason(ReasonKind.AT_MAXIMUM, f"the group is at its maximum of {group.max_nodes} nodes")
     if history.refused_at is not None and history.refused_kind is not None:
         again = history.refused_at + BACK_OFF[history.refused_kind]
@@ -127,6 +132,18 @@ def _room(
             return 0, Reason(ReasonKind.BOOT_BREAKER, f"{sentence}; one is being tried")
         return 1, None
     return room, None
+
+
+def _late_refusal(fleet: GroupFleet, history: GroupHistory, now: datetime) -> Reason | None:
+    """Say for how long nothing is asked for, because the last order was taken and then came to nothing."""
+    if fleet.error is None or history.ordered_at is None:
+        return None
+    kind = CapacityErrorKind.QUOTA if "quota" in fleet.error.lower() else CapacityErrorKind.ALLOCATION
+    again = history.ordered_at + BACK_OFF[kind]
+    if now >= again:
+        return None
+    sentence = f"Azure could not give the nodes asked for ({kind.value}): {fleet.error}; asked again"
+    return Reason(ReasonKind.CAPACITY_REFUSED, f"{sentence} after {again:%H:%M:%S} UTC")
 
 
 def _minutes(span: timedelta) -> str:

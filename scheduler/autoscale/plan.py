@@ -106,13 +106,15 @@ class GroupFleet:
     """What is known of one group: its nodes (gone ones left out or not) and the capacity its set was asked for.
 
     Groups of a pool stand in declared order. Where the group could not be read now, `unknown` says why, and nodes and
-    capacity are the last ones known.
+    capacity are the last ones known. `error` says why nodes of the last order will not come, where Azure has given up
+    on them after it had taken the order.
     """
 
     group: NodeGroup
     nodes: tuple[Node, ...]
     capacity: int
     unknown: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,9 @@ class Fleet:
         except MillpondError as error:
             for node in due:
                 self._asked_at.pop(node.node_id, None)
-            _LOG.warning("removing nodes of %s failed and is tried again: %s", reading.fleet.group.key, error)
+            # A Batch pool that is being resized cannot lose nodes yet: nothing is wrong.
+            level = logging.INFO if isinstance(error, ConflictError) else logging.WARNING
+            _LOG.log(level, "removing nodes of %s failed and is tried again: %s", reading.fleet.group.key, error)
 
     def _delete_retired(self, epoch: int, reading: GroupReading, now: datetime) -> None:
         """Delete the set of an empty retired group, then, when no message is left to account for, its queue."""

@@ -10,7 +10,7 @@ from scheduler.controller.fold import Folded, Sighting, fold, new_node
 from scheduler.controller.statuses import Statuses
 from scheduler.dispatch.records import FleetObservation, GroupSlots, Holding
 from scheduler.errors import MillpondError
-from scheduler.model import GroupKey, Node, NodeGroup, NodePhase, ScaleSetView
+from scheduler.model import GroupKey, GroupKind, Node, NodeGroup, NodePhase, ScaleSetView
 from scheduler.policy import ScalingPolicy
 from scheduler.ports.capacity import Capacity
 from scheduler.ports.fleet_store import FleetStore
@@ -20,6 +20,8 @@ _LOG = logging.getLogger(__name__)
 
 # While nothing boots, is ordered or is removed, a set is read this often: Azure counts reads of the resource manager.
 _QUIET = timedelta(seconds=10)
+
+_KINDS = {GroupKind.SCALE_SET: "scale set", GroupKind.BATCH: "Batch pool"}
 
 LEASING = frozenset({NodePhase.BOOTING, NodePhase.WORKING})
 _LIVE = LEASING | {NodePhase.DRAINING, NodePhase.DRAINED}
@@ -154,13 +156,15 @@ class Observer:
         for group in groups:
             view, unknown = sightings[group.key]
             if view is None and unknown is None and group.current:
-                unknown = f"the scale set {group.scale_set} does not exist; run `millpond up`"
+                unknown = f"the {_KINDS[group.kind]} {group.scale_set} does not exist; run `millpond up`"
             if unknown is None and not statuses_listed:
                 unknown = "the statuses of its nodes could not be listed"
             nodes = tuple(
                 node for node in of_group(rows[group.key.pool], group.key) if node.phase is not NodePhase.GONE
             )
-            readings.append(GroupReading(GroupFleet(group, nodes, capacities.get(group.key, 0), unknown), view))
+            error = view.error if view is not None else None
+            capacity = capacities.get(group.key, 0)
+            readings.append(GroupReading(GroupFleet(group, nodes, capacity, unknown, error), view))
         return tuple(readings)
 
     def _observation(

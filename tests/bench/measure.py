@@ -14,7 +14,6 @@ from tests.bench.plan import Bench, Side
 from tests.bench.side import Run
 
 ROOT = Path(__file__).resolve().parents[2]
-_PATIENCE_SECONDS = 120.0
 _MICROSECONDS = 1e6
 
 
@@ -41,7 +40,7 @@ def measure(bench: Bench, rounds: int, scratch: Path) -> Iterator[Figure]:
     started, done = time.monotonic(), 0
     while done < rounds and _spent(started) * (done + 1) <= bench.budget_seconds * max(done, 1):
         for side in bench.sides:
-            runs[side].append(run_side(side, scratch))
+            runs[side].append(run_side(side, scratch, bench.patience_seconds))
         done += 1
     for side, found in runs.items():
         times = [run.seconds / run.units * _MICROSECONDS for run in found]
@@ -64,11 +63,11 @@ def _spent(started: float) -> float:
     return time.monotonic() - started
 
 
-def run_side(side: Side, scratch: Path) -> Run:
+def run_side(side: Side, scratch: Path, patience_seconds: float) -> Run:
     """Run one side once, on files of its own under `scratch`."""
     with tempfile.TemporaryDirectory(dir=scratch) as directory:
         command = [sys.executable, "-m", f"tests.bench.{side.module}", side.variant, str(side.size), directory]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_PATIENCE_SECONDS)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=patience_seconds)
     if done.returncode != 0:
         raise RuntimeError(f"{side.label} ({side.module} {side.variant} {side.size}) failed:\n{done.stderr}")
     return Run(**json.loads(done.stdout))

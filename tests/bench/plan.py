@@ -1,5 +1,6 @@
 """Which sides stand beside each other, and at what size."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -17,18 +18,25 @@ class Side:
 class Bench:
     """Sides that are measured in turn, A B A B; `unit` is what one of their units is.
 
-    On a busy machine no round is begun that would likely end after `budget_seconds`.
+    On a busy machine no round is begun that would likely end after `budget_seconds`; a side that takes longer than
+    `patience_seconds` has failed.
     """
 
     title: str
     unit: str
     budget_seconds: float
     sides: tuple[Side, ...]
+    patience_seconds: float = 120.0
 
 
 def benches(*, quick: bool) -> tuple[Bench, ...]:
     """Give every bench; quick ones only show that all of it runs."""
-    return (_accept(100 if quick else 1), _hand_out(100 if quick else 1), *_decide(quick=quick))
+    return (
+        _accept(100 if quick else 1),
+        _hand_out(100 if quick else 1),
+        *_decide(quick=quick),
+        *_local_azure(quick=quick),
+    )
 
 
 def _accept(part: int) -> Bench:
@@ -67,3 +75,33 @@ def _decide(*, quick: bool) -> tuple[Bench, ...]:
         )
         for pools in ((1,) if quick else (1, 10, 100))
     )
+
+
+def _local_azure(*, quick: bool) -> Iterator[Bench]:
+    module, requests = "local_azure", 20 if quick else 500
+    yield Bench(
+        "local Azure: to the first answer",
+        "start",
+        60.0,
+        (Side("daemon, tools at hand", module, "start", 1), Side("storage account, by its PUT", module, "storage", 1)),
+    )
+    yield Bench(
+        "local Azure: requests to the resource manager, one after the other",
+        "request",
+        60.0,
+        (
+            Side("GET of a group, kept connection", module, "raw-get", requests),
+            Side("PUT of a group, kept connection", module, "raw-put", requests),
+            Side("GET of a group, azure-mgmt-resource", module, "sdk-get", requests),
+            Side("PUT of a group, azure-mgmt-resource", module, "sdk-put", requests),
+        ),
+    )
+    for pools in (1,) if quick else (1, 10, 100):
+        first = (Side("preview of all", module, "preview", pools), Side("up of all", module, "up", pools))
+        yield Bench(
+            f"local Azure: plain pulumi on a program of {pools} pool{'s' if pools > 1 else ''}",
+            "run",
+            120.0,
+            (*(() if quick else first), Side("up again, nothing to change", module, "again", pools)),
+            patience_seconds=900.0,
+        )

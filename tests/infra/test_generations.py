@@ -1,5 +1,7 @@
 """A generation changes with all that is declared of a group's machines, and with nothing else."""
 
+import base64
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.components.machines import Machines, extension_settings
+from infra.components.machines import Machines, Software
+from infra.components.stage_0 import extension_settings, start_command
 from infra.config import parse
 from infra.generations import generation
+from node_bootstrap.bundle import Bundle
 from node_bootstrap.render import OperatingSystem
 
 GROUP: Mapping[str, Any] = {"name": "d2sv5", "vm_size": "Standard_D2s_v5"}
@@ -18,16 +22,24 @@ STACK: Mapping[str, Any] = {"environment": "test", "location": "westeurope"}
 PYTHON: Mapping[str, Any] = {"windows_python": {"url": "https://python.example/embed.zip", "sha256": "0" * 64}}
 
 
+SUBNET = (
+    "/subscriptions/00000000-0000-0000-0000-00000000000a/resourceGroups/rg/providers/Microsoft.Network"
+    "/virtualNetworks/vnet/subnets/nodes"
+)
+
+
 def machines(
     stack: Mapping[str, Any] | None = None,
     pool: Mapping[str, Any] | None = None,
     group: Mapping[str, Any] | None = None,
     bundle: str = "0" * 64,
+    template: str = "0" * 64,
 ) -> Machines:
     """The machines of a stack with one group, with changes."""
     pools = [{**POOL, "groups": [{**GROUP, **(group or {})}], **(pool or {})}]
     config = parse({**STACK, "pools": pools, **(stack or {})})
-    return Machines(config, config.pools[0], config.pools[0].groups[0], bundle)
+    software = Software(Bundle(bundle, b""), template)
+    return Machines(config, config.pools[0], config.pools[0].groups[0], software)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +58,17 @@ def machines(
         machines(stack={"location": "northeurope"}),
         machines(stack={"storage": {"account": "another"}}),
         machines(bundle="1" * 64),
+        machines(template="1" * 64),
+        machines(pool={"kind": "batch"}),
+        machines(pool={"image": "Canonical:ubuntu-24_04-lts:server:24.04.202511010"}),
+        machines(pool={"subnet_id": SUBNET}),
+        machines(pool={"pinned_python": True}, stack={"linux_python": PYTHON["windows_python"]}),
+        machines(group={"zones": ["1", "2"]}),
+        machines(group={"os_disk": {"size_gb": 64}}),
+        machines(group={"os_disk": {"type": "Premium_LRS"}}),
+        machines(group={"data_disk": {"size_gb": 64}}),
+        machines(group={"vm_size": "Standard_D4ds_v4", "os_disk": {"ephemeral": True}}),
+        machines(group={"priority": "spot", "spot_max_price": 0.1}),
     ],
 )
 def test_each_declared_thing_makes_new_machines(changed: Machines) -> None:
@@ -92,6 +115,16 @@ def test_windows_gets_stage_0_in_a_command_line_that_fits(script: str) -> None:
     assert not set("%^|<>\n") & set(command)
     longest = extension_settings(OperatingSystem.WINDOWS, "x" * 4096)["commandToExecute"]
     assert len(longest) < 8191
+
+
+@given(st.text(max_size=300))
+def test_a_start_task_runs_stage_0_as_it_is(script: str) -> None:
+    """Azure Batch starts no shell: the command line names one, and the script in it is the one that was rendered."""
+    words = shlex.split(start_command(OperatingSystem.LINUX, script))
+    assert words[:2] == ["/bin/bash", "-c"]
+    assert base64.b64decode(words[2].split()[2]).decode() == script
+    windows = start_command(OperatingSystem.WINDOWS, script)
+    assert windows == extension_settings(OperatingSystem.WINDOWS, script)["commandToExecute"]
 
 
 def test_another_python_makes_new_windows_machines_only() -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from infra import naming
 
-names = st.from_regex(r"[a-z][a-z0-9]{1,10}(-[a-z0-9]{1,12})?", fullmatch=True)
-generations = st.from_regex(r"[0-9a-f]{8}", fullmatch=True)
+names = st.from_regex(r"[a-z][a-z0-9]{1,9}(-[a-z0-9]{1,11})?", fullmatch=True)
+generations = st.from_regex(r"[0-9a-f]{16}", fullmatch=True)
 
 QUEUE = re.compile(r"[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]")
 
@@ -24,6 +24,7 @@ def test_a_node_group_is_named_within_the_rules_of_queues_and_scale_sets(
     name = naming.node_group(pool, group, generation)
     assert QUEUE.fullmatch(name)
     assert len(name) <= 63
+    assert naming.generation(name, pool, group) == generation
 
 
 @given(names, st.uuids(), st.from_regex(r"[a-z]{4,20}[0-9]?", fullmatch=True))

@@ -4,15 +4,24 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import pulumi
 import pytest
 from pulumi.runtime import mocks, rpc
 from pulumi.runtime.settings import get_root_resource
 
-from infra.components.node_group import IGNORED
-from infra.components.roles import Role
+from infra.components.environment import FIXED
+from infra.components.roles import (
+    BLOB_DELETE,
+    BLOB_READ,
+    MESSAGE_DELETE,
+    MESSAGE_READ,
+    Role,
+    on_queues,
+    without,
+)
+from infra.components.scale_set import IGNORED
 from infra.config import parse
 from infra.program import AZURE_CLI, declare
 from node_bootstrap.protocol import CONTAINERS
@@ -29,8 +38,13 @@ STACK: Mapping[str, Any] = {
         {"name": "pricing", "image": "windows-2022", "groups": [GROUP]},
     ],
 }
+# What the provider adds to a name that it makes.
+SUFFIX = "0123abcd"
 # Pulumi's mark of a secret on the wire.
 SECRET = "4dabf18193072939515e22adb298388d"
+OF_PARENTS = {
+    "azure-native:storage:Queue": ("resourceGroupName", "accountName"),
+}
 SCALE_SET = "azure-native:compute:VirtualMachineScaleSet"
 ROLE = "azure-native:authorization:RoleAssignment"
 
@@ -49,6 +63,7 @@ class Declared:
     ignored: list[str]
     replaced_on: list[str]
     text: str
+    protected: bool
 
 
 @dataclass
@@ -56,6 +71,7 @@ class Azure(mocks.Mocks):
     """Answers as Azure would, in the shape of its responses."""
 
     client_id: str = AZURE_CLI
+    group: ClassVar[str | None] = None
 
     def call(self, args: mocks.MockCallArgs) -> Any:
         """Say who deploys."""
@@ -70,15 +86,20 @@ class Azure(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         """Make a resource with an id and what its kind adds."""
         state = {key: value for key, value in args.inputs.items() if key != "identity"}
-        names = [value for key, value in args.inputs.items() if key.endswith("Name") and key != "resourceGroupName"]
+        outer = OF_PARENTS.get(args.typ, ("resourceGroupName",))
+        names = [value for key, value in args.inputs.items() if key.endswith("Name") and key not in outer]
         if args.typ.endswith(":StorageAccount"):
             host = f"{args.inputs['accountName']}.{{}}.core.windows.net"
             state["primaryEndpoints"] = {kind: f"https://{host.format(kind)}/" for kind in ("blob", "queue")}
         if args.typ.endswith(":UserAssignedIdentity"):
             state |= {"principalId": f"principal-{args.name}", "clientId": f"client-{args.name}"}
+        if args.typ.endswith(":BatchAccount"):
+            state["accountEndpoint"] = f"{args.name}.westeurope.batch.azure.com"
         state.setdefault(
             "name",
-            args.inputs.get("resourceGroupName") if args.typ.endswith("ResourceGroup") else (names or [args.name])[0],
+            (self.group or args.inputs.get("resourceGroupName"))
+            if args.typ.endswith("ResourceGroup")
+            else (names or [f"{args.name}{SUFFIX}"])[0],
         )
         return f"/{args.typ.rsplit(':', 1)[-1]}/{args.name}", state
 
@@ -123,6 +144,7 @@ class Recorder(mocks.MockMonitor):
                 list(request.ignoreChanges),
                 list(request.replaceOnChanges),
                 str(request),
+                request.protect,
             )
         )
         return response
@@ -185,7 +207,7 @@ def test_scale_sets_begin_empty_and_are_never_updated(declared: Run) -> None:
         assert scale_set.inputs["sku"]["capacity"] == 0
         assert scale_set.ignored == IGNORED
         assert scale_set.replaced_on == ["*"]
-        assert scale_set.name == scale_set.inputs["vmScaleSetName"]
+        assert scale_set.inputs["vmScaleSetName"] == f"{scale_set.name}{SUFFIX}"
         assert re.fullmatch(r"(risk|pricing)-(d2sv5|spot)-[0-9a-f]{8}", scale_set.name)
 
 
@@ -212,9 +234,9 @@ def test_spot_groups_alone_are_spot(declared: Run) -> None:
 
 
 def test_each_generation_has_a_queue_of_its_own(declared: Run) -> None:
-    """Queue and scale set of a group have one name."""
-    queues = {r.inputs["queueName"] for r in declared.of("azure-native:storage:Queue")}
-    assert queues == {"events", *(r.name for r in declared.of(SCALE_SET))}
+    """The queue is named by the provider, anew each time it is declared, and the set as the queue is."""
+    queues = {r.name: r.inputs.get("queueName") for r in declared.of("azure-native:storage:Queue")}
+    assert queues == {"storage-events": "events", **{r.name: None for r in declared.of(SCALE_SET)}}
 
 
 def test_storage_takes_entra_tokens_only(declared: Run) -> None:
@@ -235,20 +257,181 @@ def test_age_removes_only_what_nodes_say_of_themselves(declared: Run) -> None:
     assert sorted(prefixes) == ["nodes/boot/", "nodes/status/"]
 
 
-def test_nothing_may_come_in(declared: Run) -> None:
-    """The nodes' subnet has a security group that denies everything inbound, and no way out of its own."""
+def rules(done: Run) -> list[tuple[str, str, str, str]]:
+    """The nodes' security rules in the order in which Azure asks them: direction, access, destination, port."""
+    (security_group,) = done.of("azure-native:network:NetworkSecurityGroup")
+    ordered = sorted(security_group.inputs["securityRules"], key=lambda rule: rule["priority"])
+    assert all(rule["sourceAddressPrefix"] == "*" for rule in ordered)
+    return [
+        (rule["direction"], rule["access"], rule["destinationAddressPrefix"], rule["destinationPortRange"])
+        for rule in ordered
+    ]
+
+
+def test_a_node_needs_storage_and_the_metadata_address_and_nothing_else(declared: Run) -> None:
+    """Nothing comes in; out goes HTTPS to the region's storage alone. Rules do not apply to the metadata address."""
+    assert rules(declared) == [
+        ("Outbound", "Allow", "Storage.westeurope", "443"),
+        ("Inbound", "Deny", "*", "*"),
+        ("Outbound", "Deny", "*", "*"),
+    ]
     (security_group,) = declared.of("azure-native:network:NetworkSecurityGroup")
-    (rule,) = security_group.inputs["securityRules"]
-    assert (rule["direction"], rule["access"], rule["protocol"], rule["sourceAddressPrefix"]) == (
-        "Inbound",
-        "Deny",
-        "*",
-        "*",
-    )
     (network,) = declared.of("azure-native:network:VirtualNetwork")
-    (subnet,) = network.inputs["subnets"]
-    assert subnet["networkSecurityGroup"]["id"].endswith(security_group.name)
-    assert subnet["defaultOutboundAccess"] is False
+    nodes, *others = network.inputs["subnets"]
+    assert nodes["networkSecurityGroup"]["id"].endswith(security_group.name)
+    assert nodes["serviceEndpoints"] == [{"service": "Microsoft.Storage"}]
+    assert [subnet["name"] for subnet in others] == ["scheduler", "endpoints"]
+    assert not any(subnet["defaultOutboundAccess"] for subnet in network.inputs["subnets"])
+
+
+def test_storage_lets_in_the_nodes_and_named_deployers_alone() -> None:
+    """Nobody is let in by default; deployers are named by public addresses, or all are let in where that is written."""
+    for deployers, action, addresses, subnets in (
+        ([], "Deny", [], 1),
+        (["203.0.114.7", "203.0.115.0/24"], "Deny", ["203.0.114.7", "203.0.115.0/24"], 1),
+        ("any", "Allow", [], 0),
+    ):
+        (account,) = run({**STACK, "network": {"deployers": deployers}}).of("azure-native:storage:StorageAccount")
+        firewall = account.inputs["networkRuleSet"]
+        assert firewall["defaultAction"] == action
+        assert [rule["iPAddressOrRange"] for rule in firewall["ipRules"]] == addresses
+        assert len(firewall["virtualNetworkRules"]) == subnets
+
+
+KEY_VAULT = {
+    "id": (
+        "/subscriptions/00000000-0000-0000-0000-00000000000a/resourceGroups/rg/providers/Microsoft.KeyVault"
+        "/vaults/kv-batch"
+    ),
+    "url": "https://kv-batch.vault.azure.net/",
+}
+BATCH_POOL = {
+    "name": "batchy",
+    "kind": "batch",
+    "image": "windows-2025-core",
+    "groups": [{**SPOT, "zones": ["1", "2", "3"], "data_disk": {"size_gb": 32}, "task_slots": 3}],
+}
+CLOSED: Mapping[str, Any] = {
+    **STACK,
+    "batch": {"allocation_mode": "user-subscription", "key_vault": KEY_VAULT, "public_network_access": False},
+    "network": {"storage_access": "private-endpoint"},
+    "pools": [STACK["pools"][0], BATCH_POOL],
+}
+
+
+@pytest.fixture(scope="module")
+def closed() -> Run:
+    """A stack with private endpoints and a Batch pool."""
+    return run(CLOSED)
+
+
+def test_a_closed_stack_has_private_ways_to_its_accounts(closed: Run) -> None:
+    """Blobs, queues and both parts of the Batch account have an endpoint each, with their names in zones of ours."""
+    endpoints = closed.of("azure-native:network:PrivateEndpoint")
+    parts = [one["groupIds"] for r in endpoints for one in r.inputs["privateLinkServiceConnections"]]
+    assert sorted(part for (part,) in parts) == ["batchAccount", "blob", "nodeManagement", "queue"]
+    assert {r.inputs["privateZoneName"] for r in closed.of("azure-native:privatedns:PrivateZone")} == {
+        "privatelink.blob.core.windows.net",
+        "privatelink.queue.core.windows.net",
+        "privatelink.batch.azure.com",
+    }
+    assert len(closed.of("azure-native:privatedns:VirtualNetworkLink")) == 3
+    assert len(closed.of("azure-native:network:PrivateDnsZoneGroup")) == len(endpoints)
+    (account,) = closed.of("azure-native:storage:StorageAccount")
+    assert account.inputs["networkRuleSet"]["defaultAction"] == "Deny"
+    assert account.inputs["networkRuleSet"]["virtualNetworkRules"] == []
+
+
+def test_nodes_of_azure_batch_need_its_node_management_too(closed: Run) -> None:
+    """Besides storage, simplified communication and the endpoints' subnet are let out, and still nothing comes in."""
+    assert rules(closed) == [
+        ("Outbound", "Allow", "Storage.westeurope", "443"),
+        ("Outbound", "Allow", "BatchNodeManagement.westeurope", "443"),
+        ("Outbound", "Allow", "10.64.192.0/18", "443"),
+        ("Inbound", "Deny", "*", "*"),
+        ("Outbound", "Deny", "*", "*"),
+    ]
+
+
+def test_a_batch_account_is_linked_to_the_storage_by_an_identity(closed: Run) -> None:
+    """No keys: Entra tokens for people, an identity with a role for the linked storage, the vault by its id."""
+    (account,) = closed.of("azure-native:batch:BatchAccount")
+    assert account.inputs["allowedAuthenticationModes"] == ["AAD"]
+    assert account.inputs["poolAllocationMode"] == "UserSubscription"
+    assert account.inputs["keyVaultReference"] == KEY_VAULT
+    assert account.inputs["publicNetworkAccess"] == "Disabled"
+    assert account.inputs["autoStorage"] == {
+        "storageAccountId": "/StorageAccount/storage",
+        "authenticationMode": "BatchAccountManagedIdentity",
+    }
+    assert account.inputs["identity"] == {
+        "type": "UserAssigned",
+        "userAssignedIdentities": ["/UserAssignedIdentity/id-batch"],
+    }
+    assert account.retained
+    assert closed.outputs["batch_endpoint"] == "https://mptest.westeurope.batch.azure.com"
+
+
+def test_a_batch_pool_begins_empty_and_is_never_updated(closed: Run) -> None:
+    """A generation like that of a scale set: nodes are the scheduler's, tags are ignored, any other change replaces."""
+    (pool,) = closed.of("azure-native:batch:Pool")
+    fixed = pool.inputs["scaleSettings"]["fixedScale"]
+    assert (fixed["targetDedicatedNodes"], fixed["targetLowPriorityNodes"]) == (0, 0)
+    assert pool.ignored == ["scaleSettings", "tags"]
+    assert pool.replaced_on == ["*"]
+    assert pool.retained
+    assert pool.inputs["poolName"] == f"{pool.name}{SUFFIX}"
+    assert pool.inputs["targetNodeCommunicationMode"] == "Simplified"
+    assert pool.inputs["networkConfiguration"]["publicIPAddressConfiguration"] == {"provision": "NoPublicIPAddresses"}
+    machine = pool.inputs["deploymentConfiguration"]["virtualMachineConfiguration"]
+    assert machine["nodeAgentSkuId"] == "batch.node.windows amd64"
+    assert machine["nodePlacementConfiguration"] == {"policy": "Zonal"}
+    start = pool.inputs["startTask"]
+    assert start["commandLine"].startswith("powershell.exe ")
+    assert start["waitForSuccess"] is True
+    assert start["userIdentity"]["autoUser"] == {"scope": "Pool", "elevationLevel": "Admin"}
+    (group,) = next(pool for pool in closed.outputs["pools"] if pool["name"] == "batchy")["groups"]
+    assert (group["kind"], group["priority"], group["task_slots"]) == ("batch", "spot", 3)
+
+
+def test_a_stack_of_scale_sets_has_no_batch_account(declared: Run) -> None:
+    """A subscription may have very few: one is declared only where it is wanted."""
+    assert declared.of("azure-native:batch:BatchAccount") == []
+    assert "batch_endpoint" not in declared.outputs
+
+
+def test_disks_zones_and_prices_are_as_declared() -> None:
+    """What a group says of its machines is what its scale set is made with."""
+    group = {
+        **SPOT,
+        "vm_size": "Standard_D4ds_v4",
+        "zones": [1, 3],
+        "os_disk": {"size_gb": 64, "ephemeral": True},
+        "data_disk": {"size_gb": 128, "type": "Premium_LRS"},
+        "spot_max_price": 0.05,
+    }
+    (scale_set,) = run({**STACK, "pools": [{**STACK["pools"][0], "groups": [group]}]}).of(SCALE_SET)
+    profile = scale_set.inputs["virtualMachineProfile"]
+    assert scale_set.inputs["zones"] == ["1", "3"]
+    assert profile["billingProfile"] == {"maxPrice": 0.05}
+    assert profile["storageProfile"]["osDisk"]["diffDiskSettings"] == {"option": "Local", "placement": "ResourceDisk"}
+    (disk,) = profile["storageProfile"]["dataDisks"]
+    assert (disk["diskSizeGB"], disk["managedDisk"]) == (128, {"storageAccountType": "Premium_LRS"})
+
+
+def test_an_environment_is_neither_renamed_nor_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stack's group stays the one that it is, and with other settings nothing else is declared."""
+    assert run().one("azure-native:resources:ResourceGroup", "resource-group").ignored == FIXED
+    monkeypatch.setattr(Azure, "group", "rg-millpond-old")
+    with pytest.raises(pulumi.RunError, match="is the resource group rg-millpond-old"):
+        run()
+
+
+def test_protection_holds_the_group_and_the_data() -> None:
+    """With `protect`, the engine itself refuses to remove the resource group or the storage account."""
+    protected = [r.type.rsplit(":")[-1] for r in run({**STACK, "protect": True}).resources if r.protected]
+    assert sorted(protected) == ["ResourceGroup", "StorageAccount"]
+    assert not any(r.protected for r in run().resources)
 
 
 def test_a_pool_may_do_what_its_nodes_do(declared: Run) -> None:
@@ -258,15 +441,15 @@ def test_a_pool_may_do_what_its_nodes_do(declared: Run) -> None:
         for r in declared.of(ROLE)
         if r.inputs["principalId"] == "principal-id-risk"
     }
-    own_queues = "@Resource[Microsoft.Storage/storageAccounts/queueServices/queues:name] StringLike 'risk-*'"
+    own_queues = on_queues("risk-*", MESSAGE_READ, MESSAGE_DELETE)
     assert given == {
         *(
             (f"/BlobContainer/storage-{name}", Role.STORAGE_BLOB_DATA_READER, None)
             for name in ("bundles", "inputs", "control")
         ),
         *(
-            (f"/BlobContainer/storage-{name}", Role.STORAGE_BLOB_DATA_CONTRIBUTOR, None)
-            for name in ("outputs", "nodes")
+            (f"/BlobContainer/storage-{name}", Role.STORAGE_BLOB_DATA_CONTRIBUTOR, without(name, *excluded))
+            for name, excluded in (("outputs", (BLOB_DELETE,)), ("nodes", (BLOB_DELETE, BLOB_READ)))
         ),
         ("/Queue/storage-events", Role.STORAGE_QUEUE_DATA_MESSAGE_SENDER, None),
         ("/StorageAccount/storage", Role.STORAGE_QUEUE_DATA_CONTRIBUTOR, own_queues),
@@ -328,9 +511,9 @@ def test_outputs_are_what_the_scheduler_starts_from(declared: Run) -> None:
     assert outputs["resource_group"] == "rg-millpond-test"
     assert outputs["scheduler_settings_url"] == f"{outputs['blob_endpoint']}scheduler/settings.json"
     assert [pool["name"] for pool in outputs["pools"]] == ["risk", "pricing"]
-    assert {group["scale_set"] for pool in outputs["pools"] for group in pool["groups"]} == {
-        r.name for r in declared.of(SCALE_SET)
-    }
+    groups = [group for pool in outputs["pools"] for group in pool["groups"]]
+    assert {group["scale_set"] for group in groups} == {f"{r.name}{SUFFIX}" for r in declared.of(SCALE_SET)}
+    assert all(group["scale_set"].endswith(f"-{group['generation']}") for group in groups)
 
 
 def test_no_secret_but_windows_passwords_that_nobody_knows(declared: Run) -> None:

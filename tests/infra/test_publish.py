@@ -12,7 +12,7 @@ from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import BlobServiceClient
 from requests.adapters import BaseAdapter
 
-from infra.publish import Patience, PublishError, bundle_artifact, mirrored_artifact, publish, settings_url
+from infra.publish import Artifact, Patience, PublishError, bundle_artifact, mirrored_artifact, publish, settings_url
 from node_bootstrap.bundle import build_bundle
 from node_bootstrap.render import OperatingSystem
 from scheduler.settings import SchedulerSettings, load_settings
@@ -154,16 +154,21 @@ def test_the_settings_address_is_that_of_the_blob() -> None:
     assert settings_url(ENDPOINT) == "https://account.blob.core.windows.net/scheduler/settings.json"
 
 
+def mirrored(url: str, sha256: str) -> Artifact:
+    """An interpreter as settings pin it."""
+    return mirrored_artifact(url, sha256, suffix=".zip", setting="windows_python")
+
+
 def test_an_archive_that_is_there_is_not_downloaded(service: BlobServiceClient, account: Account) -> None:
     """A mirrored file is known by its hash, so the second deployment does not ask its maker."""
     sha256 = "a" * 64
     account.blobs[f"/bundles/{sha256}.zip"] = b"archive"
-    publish(service, settings(), [mirrored_artifact("https://127.0.0.1:9/python.zip", sha256)], patience(Watch()))
+    publish(service, settings(), [mirrored("https://127.0.0.1:9/python.zip", sha256)], patience(Watch()))
     assert account.puts == ["/scheduler/settings.json"]
 
 
 def test_an_archive_that_cannot_be_had_is_said(service: BlobServiceClient, account: Account) -> None:
     """Without it no node could boot, so the settings that would buy nodes are not written."""
-    with pytest.raises(PublishError, match="check windows_python"):
-        publish(service, settings(), [mirrored_artifact("https://127.0.0.1:9/p.zip", "a" * 64)], patience(Watch()))
+    with pytest.raises(PublishError, match="check millpond:windows_python"):
+        publish(service, settings(), [mirrored("https://127.0.0.1:9/p.zip", "a" * 64)], patience(Watch()))
     assert account.puts == []

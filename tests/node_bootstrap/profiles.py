@@ -1,6 +1,6 @@
 """Profiles that the tests here render."""
 
-from node_bootstrap.render import NodeProfile
+from node_bootstrap.render import HostProfile, NodeProfile
 
 SAMPLE = NodeProfile(
     pool="risk",
@@ -15,4 +15,17 @@ SAMPLE = NodeProfile(
     bundle_sha256="ab" * 32,
     status_interval_seconds=10.0,
     python_sha256="cd" * 32,
+)
+
+HOST = HostProfile(
+    stack="dev",
+    blob_endpoint="https://millpondsample.blob.core.windows.net/",
+    queue_endpoint="https://millpondsample.queue.core.windows.net/",
+    settings_url="https://millpondsample.blob.core.windows.net/scheduler/settings.json",
+    identity_client_id=SAMPLE.identity_client_id,
+    bundle_sha256="ef" * 32,
+    interval_seconds=1.0,
+    port=8471,
+    administrator="millpond-admin",
+    ssh_public_key=None,
 )

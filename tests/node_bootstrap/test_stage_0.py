@@ -1,100 +1,37 @@
 """Stage 0 and install script run for real by bash, against a server that plays metadata address and storage."""
 
 import hashlib
-import http.server
+import io
 import json
 import os
 import subprocess
 import sys
-import threading
+import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from node_bootstrap.bundle import Bundle, build_bundle
-from node_bootstrap.protocol import BootRecord, decode
 from node_bootstrap.render import NodeProfile, OperatingSystem, render_stage_0
+from tests.node_bootstrap.boot_server import NODE, TOKEN, Azure, serve
 from tests.node_bootstrap.profiles import SAMPLE
-
-NODE = "risk-d2sv5-0123abcd_7"
-TOKEN = "a-token-that-nobody-may-see"
-
-
-@dataclass
-class Azure:
-    """What the node sees: a metadata address and blobs, with a number of refusals before the roles have spread."""
-
-    blobs: dict[str, bytes] = field(default_factory=dict)
-    refusals: int = 0
-    url: str = ""
-
-    def records(self) -> list[BootRecord]:
-        """The boot records written so far, in order of name."""
-        return [
-            decode(BootRecord, data) for name, data in sorted(self.blobs.items()) if name.startswith("/nodes/boot/")
-        ]
 
 
 @pytest.fixture
 def azure() -> Iterator[Azure]:
-    """A server on loopback that plays Azure for one node."""
-    state = Azure()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            if parts.path.startswith("/metadata/"):
-                self._metadata(parts.path, parse_qs(parts.query))
-            elif state.refusals > 0:
-                state.refusals -= 1
-                self._answer(403, b"AuthorizationPermissionMismatch")
-            elif self.headers["Authorization"] == f"Bearer {TOKEN}" and parts.path in state.blobs:
-                self._answer(200, state.blobs[parts.path])
-            else:
-                self._answer(404, b"BlobNotFound")
-
-        def do_PUT(self) -> None:
-            data = self.rfile.read(int(self.headers["Content-Length"]))
-            assert self.headers["Authorization"] == f"Bearer {TOKEN}"
-            assert self.headers["x-ms-blob-type"] == "BlockBlob"
-            state.blobs[urlsplit(self.path).path] = data
-            self._answer(201, b"")
-
-        def _metadata(self, path: str, query: dict[str, list[str]]) -> None:
-            assert self.headers["Metadata"] == "true"
-            if path.endswith("/instance/compute"):
-                self._answer(200, json.dumps({"name": NODE}).encode())
-            else:
-                assert query["client_id"] == [SAMPLE.identity_client_id]
-                assert query["resource"] == ["https://storage.azure.com/"]
-                self._answer(200, json.dumps({"access_token": TOKEN, "expires_on": "9999999999"}).encode())
-
-        def _answer(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        state.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    """What the node sees."""
+    with serve() as state:
         yield state
-        server.shutdown()
-        thread.join()
 
 
-def boot(azure: Azure, bundle: Bundle, root: Path, **changes: object) -> subprocess.CompletedProcess[str]:
-    """Run stage 0 as the machine's extension does."""
-    profile: NodeProfile = replace(
-        SAMPLE, blob_endpoint=f"{azure.url}/", queue_endpoint=f"{azure.url}/", bundle_sha256=bundle.sha256, **changes
-    )
+def boot(
+    azure: Azure, bundle: Bundle, root: Path, batch_node: str | None = None, **changes: object
+) -> subprocess.CompletedProcess[str]:
+    """Run stage 0 as the machine's extension does, or as the start task of a Batch node does."""
+    here = {"blob_endpoint": f"{azure.url}/", "queue_endpoint": f"{azure.url}/", "bundle_sha256": bundle.sha256}
+    profile: NodeProfile = replace(SAMPLE, **{"python_sha256": None, **here, **changes})
     return subprocess.run(
         ["bash", "-c", render_stage_0(OperatingSystem.LINUX, profile)],
         env={
@@ -102,12 +39,24 @@ def boot(azure: Azure, bundle: Bundle, root: Path, **changes: object) -> subproc
             "AZURE_POD_IDENTITY_AUTHORITY_HOST": azure.url,
             "MILLPOND_ROOT": str(root),
             "http_proxy": "http://127.0.0.1:9",
+            **({"AZ_BATCH_NODE_ID": batch_node} if batch_node else {}),
         },
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def interpreter(used: Path) -> bytes:
+    """An archive as python-build-standalone makes it, of this interpreter; it writes down what it is started with."""
+    script = f'#!/bin/sh\necho "$*" >>"{used}"\nexec "{sys.executable}" "$@"\n'.encode()
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        entry = tarfile.TarInfo("python/bin/python3")
+        entry.size, entry.mode = len(script), 0o755
+        tar.addfile(entry, io.BytesIO(script))
+    return archive.getvalue()
 
 
 def runner_of(root: Path) -> int:
@@ -155,6 +104,28 @@ def test_a_node_boots_once_its_roles_have_spread(azure: Azure, bundle: Bundle, t
         os.kill(pid, 9)
 
 
+def test_a_pinned_python_runs_all_that_follows(azure: Azure, bundle: Bundle, tmp_path: Path) -> None:
+    """It is fetched by its hash and unpacked, and the runner is started by it and not by the image's own."""
+    archive = interpreter(tmp_path / "used")
+    digest = hashlib.sha256(archive).hexdigest()
+    azure.blobs[f"/bundles/{digest}.tar.gz"] = archive
+    done = boot(azure, bundle, tmp_path, python_sha256=digest)
+    assert done.returncode == 0, done.stderr
+    os.kill(runner_of(tmp_path), 9)
+    assert [record.step for record in azure.records()] == ["stage-0", "fetch", "install", "service"]
+    assert "node_bootstrap.runner.boot_record" in (tmp_path / "used").read_text()
+    assert f"-m node_bootstrap.runner {tmp_path}/" in (tmp_path / "used").read_text()
+
+
+def test_another_python_than_pinned_is_refused(azure: Azure, bundle: Bundle, tmp_path: Path) -> None:
+    """Bytes with a wrong hash are never unpacked, and the output says so."""
+    azure.blobs[f"/bundles/{'1' * 64}.tar.gz"] = b"not an interpreter"
+    done = boot(azure, bundle, tmp_path, python_sha256="1" * 64)
+    assert done.returncode != 0
+    assert "another hash than 1111" in done.stdout + done.stderr
+    assert not list((tmp_path / "opt" / "millpond").glob("python-*"))
+
+
 def test_another_bundle_than_named_is_refused_and_recorded(azure: Azure, bundle: Bundle, tmp_path: Path) -> None:
     """Bytes with a wrong hash are never unpacked, and the record says why."""
     azure.blobs[f"/bundles/{bundle.sha256}.tar.gz"] = b"not the bundle"
@@ -183,3 +154,10 @@ def test_a_failing_step_is_recorded_with_its_output(azure: Azure, bundle: Bundle
 def test_the_bundle_is_what_its_name_says(bundle: Bundle) -> None:
     """The published bundle's name is the hash that stage 0 checks."""
     assert hashlib.sha256(bundle.data).hexdigest() == bundle.sha256
+
+
+def test_a_batch_node_keeps_the_name_that_batch_gave_it(azure: Azure, bundle: Bundle, tmp_path: Path) -> None:
+    """Where AZ_BATCH_NODE_ID is set it is the node's id, not the machine's name in the metadata."""
+    azure.blobs[f"/bundles/{bundle.sha256}.tar.gz"] = b"not the bundle"
+    boot(azure, bundle, tmp_path, batch_node="tvmps_12ab_d")
+    assert {record.node_id for record in azure.records()} == {"tvmps_12ab_d"}

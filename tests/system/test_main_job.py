@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.permissions.storage_operations import is_data_action
+from node_bootstrap.protocol import BUNDLES, CONTROL, EVENTS_QUEUE, INPUTS, NODES, OUTPUTS
+from tests.system.least_privilege import audit, table
 from tests.system.project import Project, capacities_left, copy_of_the_project, eventually, lowered_capacities, puts
 
 EXAMPLE = Path("examples") / "value_at_risk"
@@ -120,6 +123,22 @@ def test_the_pool_goes_back_to_zero(project: Project) -> None:
     eventually(lambda: all(node["phase"] == "gone" for node in project.nodes()), "every node is gone")
     assert lowered_capacities(project) == []
     assert capacities_left(project) == {}
+
+
+def test_no_more_is_permitted_than_was_needed(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each role of a pool was used, no smaller one would have done, and nothing was given beyond what was needed.
+
+    Of the data, a node may do what it did and no more. Adding and moving blobs are parts of writing them.
+    """
+    given = audit(project)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{table(given)}\n")
+    pool = [one for one in given if one.who != "the deployer"]
+    assert len(pool) == len((BUNDLES, INPUTS, CONTROL, OUTPUTS, NODES, EVENTS_QUEUE, "the work queues"))
+    assert [(one.who, one.role, one.grant.scope) for one in given if not one.used] == []
+    assert [(one.who, one.role, one.smaller) for one in given if one.smaller] == []
+    surplus = {action for one in pool for action in one.surplus if is_data_action(action)}
+    assert {action.split("/blobs/")[-1] for action in surplus} <= {"add/action", "move/action"}
 
 
 def test_wrong_words_are_answered_in_one_message(project: Project) -> None:

@@ -6,6 +6,7 @@ from infra.local.arm.errors import not_found
 
 RESOURCE_GROUP = "Microsoft.Resources/resourceGroups"
 _GROUP_SEGMENTS = 4
+_ROLE_DEFINITION = ("microsoft.authorization", "roledefinitions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,9 @@ def parse(path: str) -> Target:
     if not pairs:
         return Target(None, scope, namespace, trailing)
     types, names = tuple(pairs[::2]), tuple(pairs[1::2])
+    if (namespace.lower(), types[0].lower()) == _ROLE_DEFINITION:
+        # A role is the directory's, wherever it is asked for; its ids name the subscription.
+        scope = _scope(parts[: min(start, 2)])
     joined = "/".join(pairs)
     address = Address(f"{scope}/providers/{namespace}/{joined}", "/".join((namespace, *types)), names, scope)
     return Target(address, scope, namespace, trailing)

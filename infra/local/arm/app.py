@@ -1,12 +1,9 @@
-"""The resource manager over HTTP: authentication, dispatch, headers, and the log of requests."""
+"""The resource manager over HTTP: authentication, dispatch, and the log of requests."""
 
 import json
 import logging
 import re
-import urllib.parse
-import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -16,19 +13,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from infra.local.arm.addresses import parse, subscription_of
-from infra.local.arm.errors import ArmError, invalid, not_found
+from infra.local.arm import relaxed_json
+from infra.local.arm.addresses import Target, parse, subscription_of
+from infra.local.arm.errors import ArmError, invalid, not_allowed, not_found
 from infra.local.arm.manager import Answer, Conditions, ResourceManager
+from infra.local.arm.rate_limits import RateLimits
 from infra.local.arm.request_log import RequestLog
-from infra.local.arm.resource_types import Follow
-from infra.local.arm.store import Operation, Status, Store
+from infra.local.arm.resource_types import Query
+from infra.local.arm.responses import OPERATION, render, status_object
+from infra.local.arm.store import Store
 from infra.local.arm.subscription import Subscription
+from infra.local.faults import FaultKind, Faults
 from infra.local.tokens import Principal, TokenError, TokenIssuer
 
-# Python and Go clients poll by this header; a Retry-After of 0 would make them sleep their own 30 s.
-_POLL_AGAIN = {"x-ms-retry-after-ms": "50"}
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-[a-z0-9.]+)?", re.IGNORECASE)
-_OPERATION = re.compile(r".*/(operations|operationresults)/(?P<id>[0-9a-f-]{36})", re.IGNORECASE)
+_METHODS = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE")
+_OTHER_METHODS = ("OPTIONS", "TRACE")
+_SHORTEST_RETRY_SECONDS = 1
 
 _log = logging.getLogger(__name__)
 
@@ -45,18 +46,21 @@ class ArmApp:
         subscription: Subscription,
         issuer: TokenIssuer,
         log: RequestLog,
-        may_manage: Callable[[Principal, str], bool],
+        faults: Faults,
+        authorize: Callable[[Principal, str, Target, Json], None],
     ) -> None:
         self._store = store
         self._manager = manager
         self._subscription = subscription
         self._issuer = issuer
         self._log = log
-        self._may_manage = may_manage
+        self._faults = faults
+        self._limits = RateLimits()
+        self._authorize = authorize
 
     def routes(self) -> list[Route]:
         """Return the one route that takes every path."""
-        return [Route("/{path:path}", self.serve, methods=["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"])]
+        return [Route("/{path:path}", self.serve, methods=[*_METHODS, *_OTHER_METHODS])]
 
     async def serve(self, request: Request) -> Response:
         """Answer one request."""
@@ -64,16 +68,18 @@ class ArmApp:
         return await run_in_threadpool(self._serve, request, raw)
 
     def _serve(self, request: Request, raw: bytes) -> Response:
-        path = request.url.path
-        own_url = f"https://{request.headers.get('host', request.url.netloc)}"
+        path = request.scope["path"]
+        own_url = f"https://{request.headers.get('host') or request.url.netloc}"
+        query = {name.lower(): value for name, value in request.query_params.items()}
         principal: Principal | None = None
         body: Json = {}
         try:
             principal = self._authenticate(request, own_url)
-            body = _json(raw)
-            answer = self._answer(request, path, body, principal)
+            self._fail_on_demand(path)
+            body = _json(raw, relaxed="/microsoft.resources/deployments/" in path.lower())
+            answer = self._answer(request, path, query, body, principal)
         except ArmError as error:
-            answer = Answer(error.status, error.envelope())
+            answer = Answer(error.status, error.envelope(), headers=error.headers)
         except Exception as error:  # noqa: BLE001 -- the client gets an answer whatever happens
             _log.exception("%s %s failed", request.method, path)
             message = f"The local Azure failed ({type(error).__name__}: {error}); its log says where."
@@ -81,7 +87,19 @@ class ArmApp:
                 HTTPStatus.INTERNAL_SERVER_ERROR, {"error": {"code": "InternalServerError", "message": message}}
             )
         self._log.record(request.method, path, principal.object_id if principal else None, body, answer.status)
-        return _response(request, answer, own_url)
+        return render(request, query, answer, own_url, self._limits.headers(request.method))
+
+    def _fail_on_demand(self, path: str) -> None:
+        """Do what a standing fault asks for, before anything is done."""
+        if (fault := self._faults.take(FaultKind.THROTTLING, path)) is not None:
+            seconds = max(_SHORTEST_RETRY_SECONDS, round(fault.seconds))
+            message = f"The request is being throttled. Please try again after '{seconds}' seconds."
+            error = ArmError(HTTPStatus.TOO_MANY_REQUESTS, "TooManyRequests", message)
+            error.headers["Retry-After"] = str(seconds)
+            raise error
+        if self._faults.take(FaultKind.SERVER_ERROR, path) is not None:
+            message = "The server encountered an internal error. Please retry the request."
+            raise ArmError(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerError", message)
 
     def _authenticate(self, request: Request, own_url: str) -> Principal:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -93,26 +111,24 @@ class ArmApp:
         except (TokenError, ValueError, KeyError) as error:
             raise ArmError(HTTPStatus.UNAUTHORIZED, "InvalidAuthenticationToken", str(error)) from error
 
-    def _answer(self, request: Request, path: str, body: Json, principal: Principal) -> Answer:
-        query = request.query_params
-        version = query.get("api-version")
-        if version is None:
-            message = "The api-version query parameter (?api-version=) is required for all requests."
-            raise invalid(message, code="MissingApiVersionParameter")
-        if not _API_VERSION.fullmatch(version):
-            raise invalid(f"The api-version '{version}' is invalid.", code="InvalidApiVersionParameter")
+    def _answer(self, request: Request, path: str, query: Query, body: Json, principal: Principal) -> Answer:
+        if request.method not in _METHODS:
+            raise not_allowed(request.method)
+        _check_version(query.get("api-version"))
         self._subscription.check(subscription_of(path))
-        if found := _OPERATION.fullmatch(path):
+        if found := OPERATION.fullmatch(path):
             return self._poll(path, found["id"])
+        writes = request.method in {"PUT", "PATCH", "DELETE"}  # tags, for one, are answered by the subscription
+        if writes:
+            self._authorize(principal, request.method, parse(path), body)
         if (listing := self._subscription.answer(request.method, path, body, query)) is not None:
             return Answer(HTTPStatus.OK, listing)
         target = parse(path)
-        if not self._may_manage(principal, target.scope):
-            message = (
-                f"The client '{principal.client_id}' with object id '{principal.object_id}' does not have authorization"
-                f" to perform this action over scope '{path}' or the scope is invalid."
-            )
-            raise ArmError(HTTPStatus.FORBIDDEN, "AuthorizationFailed", message)
+        if not writes:
+            self._authorize(principal, request.method, target, body)
+        return self._manage(request, target, query, body, principal)
+
+    def _manage(self, request: Request, target: Target, query: Query, body: Json, principal: Principal) -> Answer:
         conditions = Conditions(request.headers.get("if-match"), request.headers.get("if-none-match"))
         match request.method:
             case "GET" | "HEAD":
@@ -122,7 +138,7 @@ class ArmApp:
             case "DELETE":
                 return self._manager.delete(target, conditions)
             case _:
-                return self._manager.act(target, body)
+                return self._manager.act(target, body, query, principal)
 
     def _poll(self, path: str, operation_id: str) -> Answer:
         operation = self._store.operation(operation_id)
@@ -130,7 +146,15 @@ class ArmApp:
             raise not_found(f"The operation '{operation_id}' could not be found.", "NotFound")
         if "operationresults" in path.lower():
             return self._manager.outcome(operation)
-        return Answer(HTTPStatus.OK, _status_object(path, operation), None, operation)
+        return Answer(HTTPStatus.OK, status_object(path, operation), None, operation)
+
+
+def _check_version(version: str | None) -> None:
+    if not version:
+        message = "The api-version query parameter (?api-version=) is required for all requests."
+        raise invalid(message, code="MissingApiVersionParameter")
+    if not _API_VERSION.fullmatch(version):
+        raise invalid(f"The api-version '{version}' is invalid.", code="InvalidApiVersionParameter")
 
 
 def application(routes: list[Route]) -> Starlette:
@@ -140,12 +164,13 @@ def application(routes: list[Route]) -> Starlette:
     return app
 
 
-def _json(raw: bytes) -> Json:
+def _json(raw: bytes, *, relaxed: bool) -> Json:
     if not raw.strip():
         return {}
     try:
-        body = json.loads(raw)
-    except json.JSONDecodeError as error:
+        text = raw.decode("utf-8-sig")
+        body = relaxed_json.loads(text) if relaxed else json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         message = f"The request content was invalid and could not be deserialized: '{error}'."
         raise invalid(message, code="InvalidRequestContent") from error
     if not isinstance(body, dict):
@@ -153,58 +178,5 @@ def _json(raw: bytes) -> Json:
     return body
 
 
-def _status_object(path: str, operation: Operation) -> Json:
-    def instant(seconds: float) -> str:
-        return datetime.fromtimestamp(seconds, UTC).isoformat()
-
-    body: Json = {
-        "id": path,
-        "name": operation.id,
-        "status": operation.status,
-        "startTime": instant(operation.created),
-    }
-    if operation.ended is not None:
-        body["endTime"] = instant(operation.ended)
-    if operation.error is not None:
-        body["error"] = operation.error
-    return body
-
-
-def _operation_urls(request: Request, answer: Answer, own_url: str) -> dict[str, str]:
-    """Write the headers by which a client follows an operation."""
-    operation = answer.operation
-    if operation is None or not answer.follow:
-        return {}
-    found = _OPERATION.fullmatch(request.url.path)
-    if found:  # a poll that is not finished names itself again
-        return {"Location": own_url + request.url.path + "?" + request.url.query}
-    parts = operation.resource_id.split("/")
-    namespace = parts[parts.index("providers") + 1] if "providers" in parts else "Microsoft.Resources"
-    version = request.query_params["api-version"]
-    base = f"{own_url}/subscriptions/{parts[2]}/providers/{namespace}/locations/local"
-    headers = {}
-    if Follow.STATUS in answer.follow:
-        headers["Azure-AsyncOperation"] = f"{base}/operations/{operation.id}?api-version={version}"
-    if Follow.LOCATION in answer.follow:
-        headers["Location"] = f"{base}/operationResults/{operation.id}?api-version={version}"
-    return headers
-
-
-def _response(request: Request, answer: Answer, own_url: str) -> Response:
-    request_id = str(uuid.uuid4())
-    headers = {"x-ms-request-id": request_id, "x-ms-correlation-request-id": request_id, "Cache-Control": "no-cache"}
-    headers |= _operation_urls(request, answer, own_url)
-    if answer.operation is not None and answer.operation.status is Status.RUNNING:
-        headers |= _POLL_AGAIN
-    if answer.etag:
-        headers["ETag"] = answer.etag
-    body = answer.body
-    status = answer.status
-    if request.method == "HEAD":
-        body, status = None, HTTPStatus.NO_CONTENT if status == HTTPStatus.OK else status
-    elif body is not None and answer.next_offset is not None:
-        query = dict(request.query_params) | {"$skiptoken": str(answer.next_offset)}
-        body = body | {"nextLink": f"{own_url}{request.url.path}?{urllib.parse.urlencode(query)}"}
-    if body is None:
-        return Response(status_code=status, headers=headers)
-    return Response(json.dumps(body), status, headers, "application/json; charset=utf-8")
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -5,7 +5,7 @@ from typing import Any
 
 
 class ArmError(Exception):
-    """An answer other than success: a status and the envelope's code, message and target."""
+    """An answer other than success: a status, the envelope's code, message, target and details, and headers."""
 
     def __init__(self, status: int, code: str, message: str, target: str | None = None) -> None:
         super().__init__(message)
@@ -13,10 +13,17 @@ class ArmError(Exception):
         self.code = code
         self.message = message
         self.target = target
+        self.details: list[dict[str, Any]] = []
+        self.headers: dict[str, str] = {}
 
     def error(self) -> dict[str, Any]:
         """Return the `error` object, as in answers and in failed operations."""
-        return {"code": self.code, "message": self.message} | ({"target": self.target} if self.target else {})
+        error: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.target:
+            error["target"] = self.target
+        if self.details:
+            error["details"] = self.details
+        return error
 
     def envelope(self) -> dict[str, Any]:
         """Return the body of an answer."""
@@ -41,6 +48,12 @@ def conflict(code: str, message: str, target: str | None = None) -> ArmError:
 def not_found(message: str, code: str = "ResourceNotFound") -> ArmError:
     """Say that something is not there."""
     return ArmError(HTTPStatus.NOT_FOUND, code, message)
+
+
+def not_allowed(method: str) -> ArmError:
+    """Refuse a method that there is not for what the path names."""
+    message = f"The requested resource does not support http method '{method}'."
+    return ArmError(HTTPStatus.METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
 
 
 def stale() -> ArmError:

@@ -1,18 +1,26 @@
 """The verbs of the resource manager, the same for every type; what differs is in the table of types."""
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
 from infra.local.arm.addresses import RESOURCE_GROUP, Address, Target, group_of
-from infra.local.arm.errors import ArmError, conflict, invalid, not_found, stale
+from infra.local.arm.body_check import RequestSchemas
+from infra.local.arm.body_errors import refusal
+from infra.local.arm.errors import ArmError, conflict, invalid, not_allowed, not_found, stale
+from infra.local.arm.merging import merge, value_at, without_nulls
+from infra.local.arm.names import check_name
 from infra.local.arm.operations import Operations
 from infra.local.arm.resource_types import Call, Follow, Query, ResourceType, ResourceTypes, Write
 from infra.local.arm.store import Operation, Resource, Status, Store
+from infra.local.tokens import Principal
 
 _READ_ONLY = ("id", "name", "type", "etag", "systemData")
 _DELETING = "Deleting"
+_SEGMENTS_OF_PARENT = 9  # /subscriptions/…/resourceGroups/…/providers/namespace/type/name
+_LARGEST_PAGE = 1000  # docs: resource manager, $top
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +51,18 @@ class Answer:
     operation: Operation | None = None
     follow: Follow = Follow.NOTHING
     next_offset: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    region: str = ""  # where the operation runs
 
 
 class ResourceManager:
     """Reads and writes resources by the table of types."""
 
-    def __init__(self, store: Store, operations: Operations, types: ResourceTypes) -> None:
+    def __init__(self, store: Store, operations: Operations, types: ResourceTypes, schemas: RequestSchemas) -> None:
         self._store = store
         self._operations = operations
         self._types = types
+        self._schemas = schemas
         operations.register("write", self._continue_write)
         operations.register("action", self._continue_write)
         operations.register("delete", self._continue_delete)
@@ -59,7 +70,7 @@ class ResourceManager:
 
     def get(self, target: Target, query: Query) -> Answer:
         """Show a resource, one of its views, or a collection."""
-        with self._store.transaction():
+        with self._store.reading():
             if target.trailing is None:
                 address = _addressed(target)
                 resource_type = self._types.find(address.type)
@@ -74,7 +85,7 @@ class ResourceManager:
 
     def write(self, target: Target, body: dict[str, Any], conditions: Conditions, *, patch: bool) -> Answer:
         """Create or change a resource (PUT), or change it (PATCH)."""
-        address = _addressed(target)
+        address = _subject(target, "PATCH" if patch else "PUT")
         resource_type = self._types.find(address.type)
         with self._store.transaction():
             before = self._store.get(address.id)
@@ -82,6 +93,8 @@ class ResourceManager:
             conditions.check(before)
             if before is None and patch:
                 raise _missing(address)
+            if before is None:
+                check_name(address)
             if before is not None and before.state == _DELETING:
                 raise conflict(
                     "ResourceBeingDeleted", f"The resource '{address.id}' is being deleted; try again later."
@@ -105,14 +118,15 @@ class ResourceManager:
                     self._store.remove(write.resource.id)
                 raise
         status = resource_type.updated if before else resource_type.created
-        with self._store.transaction():
+        with self._store.reading():
             shown = self._shown(resource_type, self._store.get(address.id) or write.resource, {})
         body_now = None if status is HTTPStatus.ACCEPTED else shown.body
-        return Answer(status, body_now, shown.etag, operation, follow)
+        region = self._region(write.resource) if follow else ""
+        return Answer(status, body_now, shown.etag, operation, follow, region=region)
 
     def delete(self, target: Target, conditions: Conditions) -> Answer:
         """Delete a resource with everything in it."""
-        address = _addressed(target)
+        address = _subject(target, "DELETE")
         resource_type = self._types.find(address.type)
         with self._store.transaction():
             resource = self._store.get(address.id)
@@ -124,10 +138,12 @@ class ResourceManager:
             resource_type.leave(resource)
             operation = self.start_delete(resource, resource_type)
         if operation is not None:
-            return Answer(HTTPStatus.ACCEPTED, None, None, operation, resource_type.follow_delete)
+            region = self._region(resource)
+            return Answer(HTTPStatus.ACCEPTED, None, None, operation, resource_type.follow_delete, region=region)
+        last = _described(resource_type, resource, {}) if resource_type.shows_deleted else None
         resource_type.release(resource)
         self._store.remove(resource.id)
-        return Answer(resource_type.deleted)
+        return Answer(resource_type.deleted, last)
 
     def start_delete(
         self, resource: Resource, resource_type: ResourceType, *, always: bool = False
@@ -147,17 +163,24 @@ class ResourceManager:
         self._store.after_commit(self._operations.wake)
         return self._store.start("delete", resource.id)
 
-    def act(self, target: Target, body: dict[str, Any]) -> Answer:
+    def act(self, target: Target, body: dict[str, Any], query: Query, principal: Principal) -> Answer:
         """Run an action of a resource."""
+        if target.trailing is None:
+            raise not_allowed("POST")
         address = _addressed(target)
         resource_type = self._types.find(address.type)
         for name, action in resource_type.actions.items():
             if name.lower() == (target.trailing or "").lower():
+                checked = self._schemas.action(resource_type.name, name, body)
                 with self._store.transaction():
-                    reply = action(Call(self._require(address, resource_type), body))
+                    resource = self._require(address, resource_type)
+                    if (refused := refusal(resource_type.name, checked.findings)) is not None:
+                        raise refused
+                    reply = action(Call(resource, checked.body, query, principal))
                     self._store.after_commit(self._operations.wake)
-                status = HTTPStatus.ACCEPTED if reply.operation else HTTPStatus.OK
-                return Answer(status, reply.body, None, reply.operation, reply.follow)
+                usual = HTTPStatus.ACCEPTED if reply.operation else HTTPStatus.OK
+                region = self._region(resource) if reply.operation else ""
+                return Answer(reply.status or usual, reply.body, None, reply.operation, reply.follow, region=region)
         known = ", ".join(resource_type.actions) or "none"
         raise invalid(f"The local Azure has no action '{target.trailing}' of {address.type}; it has {known}.")
 
@@ -182,10 +205,15 @@ class ResourceManager:
         *,
         patch: bool,
     ) -> Write:
-        sent = {name: value for name, value in copy.deepcopy(body).items() if name not in _READ_ONLY}
+        merges = before is not None and (patch or resource_type.merges)
+        present = _described(resource_type, before, {}) if before else None
+        checked = self._schemas.write(resource_type.name, body, present, patch=patch, whole=not merges)
+        if (refused := refusal(resource_type.name, checked.findings)) is not None:
+            raise refused
+        sent = {name: value for name, value in checked.body.items() if name not in _READ_ONLY}
         if isinstance(sent.get("properties"), dict):
             sent["properties"].pop("provisioningState", None)
-        merged = merge(before.body, sent) if before and (patch or resource_type.merges) else sent
+        merged = merge(before.body, sent) if before and merges else without_nulls(sent)
         _check_location(resource_type, address, merged, before)
         internal = copy.deepcopy(before.internal) if before else {}
         identifier = (
@@ -193,9 +221,9 @@ class ResourceManager:
         )
         resource = Resource(identifier, resource_type.name, merged, internal, before.revision if before else 0)
         for path in resource_type.immutable if before else ():
-            if _at(before.body if before else {}, path) != _at(merged, path):
+            if value_at(before.body if before else {}, path) != value_at(merged, path):
                 raise conflict("PropertyChangeNotAllowed", f"Changing property '{path}' is not allowed.", path)
-        write = Write(address, resource, before, body)
+        write = Write(address, resource, before, checked.body)
         resource_type.prepare(write)
         return write
 
@@ -234,6 +262,14 @@ class ResourceManager:
             raise _group_missing(address.group)
         raise _missing(address)
 
+    def _region(self, resource: Resource) -> str:
+        """Return where a resource is: its own location, else its outermost parent's or its group's."""
+        parent = "/".join(resource.id.split("/")[:_SEGMENTS_OF_PARENT])
+        for found in (resource, self._store.get(parent), self._store.get(group_of(resource.id) or "")):
+            if found is not None and isinstance(found.body.get("location"), str):
+                return str(found.body["location"])
+        return "global"
+
     def _list(self, target: Target, query: Query) -> Answer:
         resource_type = self._types.find(target.collection_type)
         if target.address is not None:
@@ -241,9 +277,13 @@ class ResourceManager:
         elif (group := group_of(target.scope)) and self._store.get(group) is None:
             raise _group_missing(group)
         under = target.address.id if target.address else target.scope
-        found = self._store.find(resource_type.name, under)
-        offset = int(query.get("$skiptoken", "0"))
-        size = int(query.get("$top", resource_type.page_size))
+        if resource_type.members is not None:
+            found = resource_type.members(under, query)
+        else:
+            stored = self._store.find(resource_type.name, under)
+            found = [member for member in stored if resource_type.shows(member, query)]
+        offset = _count(query, "$skiptoken", 0, least=0)
+        size = min(_count(query, "$top", resource_type.page_size, least=1), _LARGEST_PAGE)
         page = found[offset : offset + size]
         members = [_described(resource_type, resource, query) for resource in page]
         more = offset + size if offset + size < len(found) else None
@@ -292,19 +332,6 @@ def _described(resource_type: ResourceType, resource: Resource, query: Query) ->
     return header | resource_type.view(resource, query) | etag
 
 
-def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Lay `new` over `old`: objects merge, lists and values replace, null removes."""
-    merged = copy.deepcopy(old)
-    for name, value in new.items():
-        if value is None:
-            merged.pop(name, None)
-        elif isinstance(value, dict) and isinstance(merged.get(name), dict):
-            merged[name] = merge(merged[name], value)
-        else:
-            merged[name] = value
-    return merged
-
-
 def _check_location(
     resource_type: ResourceType, address: Address, body: dict[str, Any], before: Resource | None
 ) -> None:
@@ -322,11 +349,12 @@ def _check_location(
         raise conflict("InvalidResourceLocation", message)
 
 
-def _at(body: dict[str, Any], path: str) -> Any:
-    value: Any = body
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
+def _count(query: Query, name: str, default: int, *, least: int) -> int:
+    text = query.get(name, str(default))
+    if not text.isdecimal() or int(text) < least:
+        message = f"The value '{text}' of the query parameter '{name}' is not a number of at least {least}."
+        raise invalid(message, name, "InvalidQueryParameterValue")
+    return int(text)
 
 
 def _types_of(parent: str, address: Address) -> list[str]:
@@ -338,6 +366,13 @@ def _types_of(parent: str, address: Address) -> list[str]:
 def _addressed(target: Target) -> Address:
     if target.address is None:
         raise not_found("The request names a collection, not a resource.", "InvalidResourceType")
+    return target.address
+
+
+def _subject(target: Target, method: str) -> Address:
+    """Return the resource that a request changes; a collection or an action cannot be changed."""
+    if target.address is None or target.trailing is not None:
+        raise not_allowed(method)
     return target.address
 
 

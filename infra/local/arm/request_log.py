@@ -7,6 +7,9 @@ from typing import Any
 
 from infra.local.layout import append_line
 
+# What requests to the Batch service resize and remove.
+_BATCH = ("targetDedicatedNodes", "targetLowPriorityNodes", "nodeList")
+
 
 class RequestLog:
     """Appends one JSON line a request."""
@@ -23,5 +26,8 @@ class RequestLog:
             line["capacity"] = sku["capacity"]
         if "instanceIds" in body:
             line["instanceIds"] = body["instanceIds"]
+        for name in _BATCH:
+            if name in body:
+                line[name] = body[name]
         with self._lock:
             append_line(self._path, line | {"status": status})

@@ -9,6 +9,7 @@ from typing import Any
 from infra.local.arm.addresses import Address
 from infra.local.arm.errors import not_found
 from infra.local.arm.store import Operation, Resource
+from infra.local.tokens import Principal
 
 
 class Follow(Flag):
@@ -30,24 +31,27 @@ class Write:
     body: dict[str, Any]
 
 
+Query = Mapping[str, str]
+
+
 @dataclass(slots=True)
 class Call:
-    """An action (POST) on a resource."""
+    """An action (POST) on a resource, and who asks for it."""
 
     resource: Resource
     body: dict[str, Any]
+    query: Query
+    principal: Principal
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What an action answers: a body, or an operation to follow."""
+    """What an action answers: a body, or an operation to follow; `status` where it is neither 200 nor 202."""
 
     body: dict[str, Any] | None = None
     operation: Operation | None = None
     follow: Follow = Follow.NOTHING
-
-
-Query = Mapping[str, str]
+    status: HTTPStatus | None = None
 
 
 def _nothing(_write: Write) -> None:
@@ -77,6 +81,8 @@ class ResourceType:
     `prepare` validates a write and completes the body; `apply` runs once it is saved, in the same transaction, and
     returns what `provision` needs; `provision` and `release` are steps of operations (or run at once when nothing is
     followed): they return seconds to be called again, or None. `view` is what a GET shows.
+    `members` lists what lies under an id, where that is not simply what the store has below it.
+    `shows` says whether a list with this query has a resource in it.
     `leave` runs in the transaction that begins a deletion asked for by a client, and may refuse it.
     """
 
@@ -87,8 +93,10 @@ class ResourceType:
     release: Callable[[Resource], float | None] = _gone
     view: Callable[[Resource, Query], dict[str, Any]] = _body
     leave: Callable[[Resource], None] = field(default=lambda _resource: None)
+    shows: Callable[[Resource, Query], bool] = field(default=lambda _resource, _query: True)
     actions: Mapping[str, Callable[[Call], Reply]] = field(default_factory=dict)
     views: Mapping[str, Callable[[Resource], dict[str, Any]]] = field(default_factory=dict)
+    members: Callable[[str, Query], list[Resource]] | None = None
     created: HTTPStatus = HTTPStatus.CREATED
     updated: HTTPStatus = HTTPStatus.OK
     deleted: HTTPStatus = HTTPStatus.OK
@@ -100,6 +108,7 @@ class ResourceType:
     tracked: bool = True  # has a location and tags of its own
     implicit: bool = False  # is there as soon as its parent is
     shows_etag: bool = False
+    shows_deleted: bool = False  # the answer to a DELETE is what was there
     has_state: bool = True
     page_size: int = 100
     immutable: tuple[str, ...] = ()

@@ -95,12 +95,13 @@ class Operation:
 
 
 class Store:
-    """All state. Every reading and writing happens inside `transaction`, one at a time."""
+    """All state. Whoever writes holds it alone inside `transaction`; a reading sees no half of a writing."""
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
         self._depth = 0
         self._on_commit: list[Callable[[], None]] = []
+        self._watched: dict[str, list[Callable[[], None]]] = {}
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.row_factory = sqlite3.Row
         self._connection.execute("pragma journal_mode = wal")
@@ -136,9 +137,24 @@ class Store:
         for hook in hooks:
             hook()
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Let nobody write while several things are read that belong together."""
+        with self._lock:
+            yield
+
     def after_commit(self, hook: Callable[[], None]) -> None:
         """Call this once the present transaction is durable."""
         self._on_commit.append(hook)
+
+    def watch(self, resource_type: str, hook: Callable[[], None]) -> None:
+        """Call this after each transaction that wrote or removed a resource of a type."""
+        self._watched.setdefault(resource_type.lower(), []).append(hook)
+
+    def _tell(self, resource_type: str) -> None:
+        for hook in self._watched.get(resource_type, ()):
+            if hook not in self._on_commit:
+                self._on_commit.append(hook)
 
     def setting(self, name: str, make: Callable[[], str]) -> str:
         """Return a value that is made once and kept."""
@@ -161,14 +177,14 @@ class Store:
 
     def get(self, resource_id: str) -> Resource | None:
         """Return a resource, or None."""
-        with self.transaction():
+        with self._lock:
             row = self._connection.execute("select * from resources where key = ?", (resource_id.lower(),)).fetchone()
             return _resource(row) if row else None
 
     def find(self, resource_type: str | None = None, under: str = "") -> list[Resource]:
         """List resources of a type below an id, oldest first; all of them without arguments."""
         prefix = under.lower().rstrip("/") + "/"
-        with self.transaction():
+        with self._lock:
             rows = self._connection.execute(
                 "select * from resources where (?1 is null or type = ?1) and substr(key, 1, ?2) = ?3 order by sequence",
                 (resource_type.lower() if resource_type else None, len(prefix), prefix),
@@ -178,6 +194,7 @@ class Store:
     def save(self, resource: Resource, *, changed: bool = True) -> None:
         """Write a resource; `changed` gives it a new entity tag."""
         with self.transaction():
+            self._tell(resource.type.lower())
             number = self.next_revision()
             if changed or not resource.revision:
                 resource.revision = number
@@ -199,6 +216,12 @@ class Store:
         """Forget a resource and everything below it, also what is assigned on it."""
         key = resource_id.lower()
         with self.transaction():
+            removed = self._connection.execute(
+                "select distinct type from resources where key = ?1 or substr(key, 1, ?2) = ?3",
+                (key, len(key) + 1, key + "/"),
+            )
+            for row in removed.fetchall():
+                self._tell(row["type"])
             self._connection.execute(
                 "delete from resources where key = ?1 or substr(key, 1, ?2) = ?3", (key, len(key) + 1, key + "/")
             )
@@ -238,13 +261,13 @@ class Store:
 
     def operation(self, operation_id: str) -> Operation | None:
         """Return an operation, or None."""
-        with self.transaction():
+        with self._lock:
             row = self._connection.execute("select * from operations where id = ?", (operation_id,)).fetchone()
             return _operation(row) if row else None
 
     def unfinished(self, resource_id: str | None = None, kind: str | None = None) -> list[Operation]:
         """List the operations that are not finished, oldest first."""
-        with self.transaction():
+        with self._lock:
             rows = self._connection.execute(
                 "select * from operations where status = ?1 and (?2 is null or resource_key = ?2)"
                 " and (?3 is null or kind = ?3) order by created, rowid",

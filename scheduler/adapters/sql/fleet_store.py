@@ -13,7 +13,7 @@ from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.fleet_schema import DECISIONS, DEPLOYMENT, GROUPS, NODES, SAMPLES
 from scheduler.autoscale.plan import ACTION_NAMES, Action, GroupHistory, Hold, ScaleOut
 from scheduler.errors import CapacityErrorKind
-from scheduler.model import Decision, GroupKey, GroupPriority, Node, NodeGroup, NodePhase, Sample
+from scheduler.model import Decision, GroupKey, GroupKind, GroupPriority, Node, NodeGroup, NodePhase, Sample
 from scheduler.ports.fleet_store import NodeChange
 from scheduler.settings import PoolSettings, SchedulerSettings, dump_settings, load_settings
 
@@ -221,12 +221,14 @@ def _group(row: Row[Any]) -> NodeGroup:
         task_slots=row.task_slots,
         max_nodes=row.max_nodes,
         current=row.current,
+        kind=GroupKind(row.kind),
     )
 
 
 def _declare(connection: Connection, group: NodeGroup, position: int, now: datetime) -> None:
     values = {
         "scale_set": group.scale_set,
+        "kind": group.kind.value,
         "queue": group.queue,
         "vm_size": group.vm_size,
         "priority": group.priority.value,

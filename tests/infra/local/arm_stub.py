@@ -90,6 +90,14 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(201 if created else 200, resource, POLL)
 
+    def do_POST(self) -> None:
+        path, _ = self._asked()
+        owner, _, action = path.rpartition("/")
+        if owner.lower() in self.stub.resources:
+            self._answer(200, {"action": action, "keys": [{"keyName": "key1", "value": "a2V5"}]})
+        else:
+            self._error(404, "ResourceNotFound", f"{owner} was not found")
+
     def do_DELETE(self) -> None:
         path, _ = self._asked()
         if self.stub.resources.pop(path.lower(), None) is None:

@@ -14,11 +14,11 @@ from azure.mgmt.resource.resources import ResourceManagementClient
 from infra.local.azure import LocalAzure
 from infra.local.layout import Layout
 from infra.local.processes import kill_all, of_folder
-from infra.local.services.scale_sets import ComputeSettings
+from infra.local.services.compute.settings import ComputeSettings
 from infra.local.toolchain import azurite_command
 
 GROUP = "rg"
-SETTINGS = ComputeSettings(boot_delay_seconds=0.0, cores_per_set=20, page_size=2)
+SETTINGS = ComputeSettings(boot_delay_seconds=0.0, regional_cores=20, page_size=2, eviction_notice_seconds=0.1)
 
 
 class RunningAzure:

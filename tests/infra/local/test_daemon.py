@@ -1,7 +1,10 @@
 """The daemon as users start it: real process, Azurite, and unchanged credentials by the environment alone."""
 
+import base64
+import json
 import os
 import stat
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +14,7 @@ import psutil
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.identity import DefaultAzureCredential
+from azure.mgmt.authorization import AuthorizationManagementClient
 from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.msi import ManagedServiceIdentityClient
 from azure.mgmt.resource.resources import ResourceManagementClient
@@ -62,6 +66,8 @@ def test_a_whole_life(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with _client(credential, ResourceManagementClient) as client:
             client.resource_groups.create_or_update(GROUP, {"location": "westeurope"})
         endpoints = _deploy_storage(credential)
+        for role in ("Storage Blob Data Contributor", "Storage Queue Data Contributor"):
+            _assign(credential, role, _own_id(credential))
         with (
             BlobServiceClient(endpoints.blob, credential) as blobs,
             QueueServiceClient(endpoints.queue, credential) as queues,
@@ -117,10 +123,30 @@ def _deploy_storage(credential: DefaultAzureCredential) -> Any:
         return client.storage_accounts.get_properties(GROUP, "acct").primary_endpoints
 
 
+def _own_id(credential: DefaultAzureCredential) -> str:
+    """Read who one is from one's own token, as clients do."""
+    claims = credential.get_token("https://management.azure.com/.default").token.split(".")[1]
+    return str(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["oid"])
+
+
+def _assign(credential: DefaultAzureCredential, role: str, principal_id: str) -> None:
+    """Give a role on the resource group."""
+    with _client(credential, AuthorizationManagementClient) as client:
+        scope = f"/subscriptions/{os.environ['ARM_SUBSCRIPTION_ID']}/resourceGroups/{GROUP}"
+        (definition,) = client.role_definitions.list(scope, filter=f"roleName eq '{role}'")
+        properties = {
+            "roleDefinitionId": definition.id,
+            "principalId": principal_id,
+            "principalType": "ServicePrincipal",
+        }
+        client.role_assignments.create(scope, str(uuid.uuid4()), {"properties": properties})
+
+
 def _machine_reads_the_blob(home: Path, credential: DefaultAzureCredential, blob_endpoint: str) -> None:
     """Boot a machine whose script reads its name, a token and the blob with the standard library alone."""
     with _client(credential, ManagedServiceIdentityClient) as client:
         identity = client.user_assigned_identities.create_or_update(GROUP, "id-pool", {"location": "westeurope"})
+    _assign(credential, "Storage Blob Data Reader", identity.principal_id)
     script = f"""\
 python3 - <<'END'
 import json, os, urllib.request

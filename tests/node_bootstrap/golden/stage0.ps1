@@ -4,13 +4,13 @@ $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
 trap { [Console]::Error.WriteLine("millpond: stage 0 failed at line $($_.InvocationInfo.ScriptLineNumber): $_"); exit 1 }
 [Net.ServicePointManager]::SecurityProtocol = [Net.SecurityProtocolType]::Tls12
-$profileJson = '{"blob_endpoint":"https://millpondsample.blob.core.windows.net/","bundle_sha256":"abababababababababababababababababababababababababababababababab","events_queue":"events","generation":"0123abcd","group":"d2sv5","identity_client_id":"11111111-2222-3333-4444-555555555555","pool":"risk","python_sha256":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","queue_endpoint":"https://millpondsample.queue.core.windows.net/","status_interval_seconds":10.0,"task_slots":2,"work_queue":"risk-d2sv5-0123abcd"}'
+$profileJson = '{"blob_endpoint":"https://millpondsample.blob.core.windows.net/","bundle_sha256":"abababababababababababababababababababababababababababababababab","data_disk":false,"events_queue":"events","generation":"0123abcd","group":"d2sv5","identity_client_id":"11111111-2222-3333-4444-555555555555","pool":"risk","python_sha256":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","queue_endpoint":"https://millpondsample.queue.core.windows.net/","status_interval_seconds":10.0,"task_slots":2,"work_queue":"risk-d2sv5-0123abcd"}'
 $settings = $profileJson | ConvertFrom-Json
 $root = Join-Path $env:SystemDrive '\millpond'
 $imds = 'http://169.254.169.254/metadata'
 
 function Invoke-Patiently([hashtable]$Request) {
-    # A new identity's roles take minutes to spread: 401, 403, 404 mean "not yet", like any failure.
+    # New roles take minutes to spread: 401, 403, 404 mean "not yet".
     $deadline = (Get-Date).AddMinutes(20); $pause = 1
     while ($true) {
         try { return Invoke-WebRequest -UseBasicParsing -TimeoutSec 60 @Request }
@@ -42,7 +42,10 @@ function Get-Pinned([string]$Name, [string]$Hash) {
 }
 $started = Get-Now
 $here = @{ Metadata = 'true' }
-$node = ((Invoke-Patiently @{ Uri = "$imds/instance/compute?api-version=2021-02-01"; Headers = $here }).Content | ConvertFrom-Json).name
+$node = $env:AZ_BATCH_NODE_ID
+if (-not $node) {
+    $node = ((Invoke-Patiently @{ Uri = "$imds/instance/compute?api-version=2021-02-01"; Headers = $here }).Content | ConvertFrom-Json).name
+}
 $query = "api-version=2018-02-01&resource=https://storage.azure.com/&client_id=$($settings.identity_client_id)"
 $answer = (Invoke-Patiently @{ Uri = "$imds/identity/oauth2/token?$query"; Headers = $here }).Content | ConvertFrom-Json
 $auth = @{ Authorization = "Bearer $($answer.access_token)"; 'x-ms-version' = '2023-11-03' }

@@ -5,20 +5,20 @@ umask 077
 failed() { echo "millpond: stage 0 failed at line $2, exit code $1" >&2; exit "$1"; }
 trap 'failed $? $LINENO' ERR
 export MILLPOND_ROOT="${MILLPOND_ROOT:-/}"
-export MILLPOND_PROFILE='{"blob_endpoint":"https://millpondsample.blob.core.windows.net/","bundle_sha256":"abababababababababababababababababababababababababababababababab","events_queue":"events","generation":"0123abcd","group":"d2sv5","identity_client_id":"11111111-2222-3333-4444-555555555555","pool":"risk","python_sha256":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","queue_endpoint":"https://millpondsample.queue.core.windows.net/","status_interval_seconds":10.0,"task_slots":2,"work_queue":"risk-d2sv5-0123abcd"}'
-command -v python3 >/dev/null || { echo "millpond: no python3; use an image with Python 3.11 or newer" >&2; exit 3; }
+export MILLPOND_PROFILE='{"blob_endpoint":"https://millpondsample.blob.core.windows.net/","bundle_sha256":"abababababababababababababababababababababababababababababababab","data_disk":false,"events_queue":"events","generation":"0123abcd","group":"d2sv5","identity_client_id":"11111111-2222-3333-4444-555555555555","pool":"risk","python_sha256":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","queue_endpoint":"https://millpondsample.queue.core.windows.net/","status_interval_seconds":10.0,"task_slots":2,"work_queue":"risk-d2sv5-0123abcd"}'
+command -v python3 >/dev/null || { echo "millpond: the image has no python3" >&2; exit 3; }
 install=$(python3 - <<'PYTHON'
 import hashlib, http.client, io, json, os, shutil, sys, tarfile, time, urllib.request
 
-if sys.version_info < (3, 11):
-    sys.exit("millpond: Python 3.11 or newer is needed, this is " + sys.version.split()[0])
 profile = json.loads(os.environ["MILLPOND_PROFILE"])
+if sys.version_info < (3, 11) and not profile.get("python_sha256"):
+    sys.exit("millpond: Python 3.11 is needed, this is " + sys.version.split()[0])
 root = os.environ["MILLPOND_ROOT"].rstrip("/")
 imds = os.environ.get("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://169.254.169.254") + "/metadata/"
 direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 def ask(url, headers, data=None):
-    # A new identity's roles take minutes to spread: 401, 403, 404 mean "not yet", like any failure.
+    # New roles take minutes to spread: 401, 403, 404 mean "not yet".
     deadline, pause = time.monotonic() + 1200, 0.5
     while True:
         try:
@@ -41,7 +41,7 @@ def record(name, started, code, output=""):
 here = {"Metadata": "true"}
 query = "?api-version=2018-02-01&resource=https://storage.azure.com/&client_id=" + profile["identity_client_id"]
 started = now()
-node = json.loads(ask(imds + "instance/compute?api-version=2021-02-01", here))["name"]
+node = os.environ.get("AZ_BATCH_NODE_ID") or json.loads(ask(imds + "instance/compute?api-version=2021-02-01", here))["name"]
 token = json.loads(ask(imds + "identity/oauth2/token" + query, here))["access_token"]
 auth = {"Authorization": "Bearer " + token, "x-ms-version": "2023-11-03"}
 blobs, digest = profile["blob_endpoint"], profile["bundle_sha256"]

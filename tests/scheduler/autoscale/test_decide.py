@@ -288,6 +288,40 @@ def test_a_lost_nodes_cause_is_told() -> None:
     assert "no status came" in action.reason.sentence
 
 
+@pytest.mark.parametrize(
+    ("error", "minutes", "kind"),
+    [
+        ("AllocationFailed: no capacity", 1, ReasonKind.CAPACITY_REFUSED),
+        ("AllocationFailed: no capacity", 3, None),
+        ("AccountCoreQuotaReached: over core quota", 4, ReasonKind.CAPACITY_REFUSED),
+        ("AccountCoreQuotaReached: over core quota", 5, None),
+    ],
+)
+def test_an_order_that_came_to_nothing_is_not_repeated_at_once(
+    error: str, minutes: int, kind: ReasonKind | None
+) -> None:
+    """What Azure gave up on after it took the order counts as a refusal from the order on, with Azure's words."""
+    failed = replace(fleet(MAIN), error=error)
+    history = {MAIN.key: GroupHistory(ordered_at=NOW - minutes * MINUTE)}
+    (action,) = plan_for(POLICY, work(10), failed, history=history).actions
+    if kind is None:
+        assert isinstance(action, ScaleOut)
+    else:
+        assert isinstance(action, Hold)
+        assert action.reason.kind is kind
+        assert error in action.reason.sentence
+
+
+def test_nodes_that_will_not_come_are_not_waited_for() -> None:
+    """Once Azure has given up on an order, its nodes neither serve nor hide the cause when the group is at its most."""
+    given_up = replace(fleet(MAIN, ordered=MAIN.max_nodes), error="AllocationFailed: no capacity")
+    history = {MAIN.key: GroupHistory(ordered_at=NOW - 4 * MINUTE)}
+    (action,) = plan_for(POLICY, work(10), given_up, history=history).actions
+    assert isinstance(action, Hold)
+    assert action.reason.kind is ReasonKind.ORDER_OVERDUE
+    assert "no capacity" in action.reason.sentence
+
+
 def test_the_longest_idle_node_goes_first() -> None:
     """Of several idle nodes the one that has been idle for longest is drained."""
     nodes = (node(1, idle=6 * MINUTE), node(2, idle=9 * MINUTE))

@@ -1,0 +1,40 @@
+"""A pool's `scaling`: the scheduler's own `ScalingPolicy`, whose fields and defaults are written down there only."""
+
+import dataclasses
+import typing
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import GetPydanticSchema, create_model
+from pydantic_core import CoreSchema, core_schema
+
+from infra.config.section import Duration, Section
+from infra.findings import wrong
+from scheduler.policy import ScalingPolicy
+
+
+def _section() -> type[Section]:
+    hints = typing.get_type_hints(ScalingPolicy)
+    fields: dict[str, Any] = {
+        field.name: (Duration if hints[field.name] is timedelta else hints[field.name], field.default)
+        for field in dataclasses.fields(ScalingPolicy)
+    }
+    return create_model("ScalingSection", __base__=Section, **fields)
+
+
+SCALING_SECTION = _section()
+
+
+def _policy(section: Section) -> ScalingPolicy:
+    try:
+        return ScalingPolicy(**dict(section))
+    except ValueError as error:
+        raise wrong(str(error), "change one of them") from None
+
+
+def _schema(_source: Any, handler: Callable[[Any], CoreSchema]) -> CoreSchema:
+    return core_schema.no_info_after_validator_function(_policy, handler(SCALING_SECTION))
+
+
+Scaling = Annotated[ScalingPolicy, GetPydanticSchema(_schema)]

@@ -1,0 +1,68 @@
+"""What every part of the settings is made of: frozen sections, and types that say what to write instead."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from infra import naming
+from infra.durations import DURATION_RULE, parse_duration
+from infra.findings import wrong
+
+
+class Section(BaseModel):
+    """A part of the settings: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def rule(check: Callable[[str], bool], words: str) -> AfterValidator:
+    """Make a text's validator of a check and of words that complete "write ..."."""
+
+    def validate(value: str) -> str:
+        if not check(value):
+            raise wrong(f"{value!r} is not allowed", f"write {words}")
+        return value
+
+    return AfterValidator(validate)
+
+
+def some(value: object) -> object:
+    """Refuse an empty list."""
+    if isinstance(value, list | tuple) and not value:
+        raise wrong("is empty", "declare at least one")
+    return value
+
+
+def _duration(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise wrong(f"{value!r} is not a duration with its unit", f"write {DURATION_RULE}")
+    try:
+        return parse_duration(value)
+    except ValueError:
+        raise wrong(f"{value!r} is not a duration", f"write {DURATION_RULE}") from None
+
+
+def _tags(tags: Mapping[str, str]) -> Mapping[str, str]:
+    for name, value in tags.items():
+        if not naming.is_tag(name, value):
+            raise wrong(f"the tag {name!r} is not allowed", f"write {naming.TAG_RULE}")
+    return tags
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Name = Annotated[str, rule(naming.is_name, naming.NAME_RULE)]
+Tags = Annotated[Mapping[str, str], AfterValidator(_tags)]
+SubnetId = Annotated[str, rule(naming.is_subnet_id, naming.SUBNET_ID_RULE)]
+
+
+class PinnedFile(Section):
+    """A file that the program mirrors into the stack's own storage, where nodes fetch it by its hash."""
+
+    url: Annotated[str, rule(lambda text: text.startswith("https://"), "an https:// address")] = Field(
+        examples=["https://www.python.org/ftp/python/3.14.7/python-3.14.7-embed-amd64.zip"]
+    )
+    sha256: Annotated[str, rule(naming.is_sha256, "64 lower-case hexadecimal digits")] = Field(examples=["(64 digits)"])

@@ -1,0 +1,1 @@
+"""The Python language host for plain `pulumi`, used where the official one is not installed."""

@@ -1,0 +1,1 @@
+"""Microsoft.Authorization and Microsoft.ManagedIdentity: identities, roles and who has them."""

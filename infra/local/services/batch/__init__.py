@@ -1,0 +1,1 @@
+"""Microsoft.Batch: accounts, applications, and pools whose nodes are machines."""

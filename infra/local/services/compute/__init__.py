@@ -1,0 +1,1 @@
+"""Microsoft.Compute: scale sets, virtual machines, disks, sizes and images."""

@@ -1,0 +1,1 @@
+"""Microsoft.Network: kept and checked, without packets."""

@@ -1,0 +1,1 @@
+"""Microsoft.Resources: groups, template deployments and tags."""

@@ -1,0 +1,1 @@
+"""Templates of the resource manager: their expressions, and what they declare."""
