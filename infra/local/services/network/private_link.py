@@ -84,6 +84,7 @@ class PrivateLink:
             for connection in properties.setdefault(name, []):
                 self._complete_connection(connection, f"{resource.id}/{name}", state, write)
         properties.setdefault("ipConfigurations", [])
+        properties.setdefault("applicationSecurityGroups", [])
         properties.setdefault("customNetworkInterfaceName", "")
         check_references(self._store, write)
         before = write.before.properties["subnet"]["id"] if write.before else properties["subnet"]["id"]

@@ -70,6 +70,7 @@ class PublicAddresses:
         for name in ("ipConfiguration", "natGateway", "ipAddress"):
             properties.pop(name, None)
         properties.setdefault("ipTags", [])
+        properties.setdefault("ddosSettings", {"protectionMode": "VirtualNetworkInherited"})
         keep(write, "resourceGuid", lambda: str(uuid.uuid4()))
         if (settings := properties.get("dnsSettings")) and settings.get("domainNameLabel"):
             settings["fqdn"] = f"{settings['domainNameLabel']}.{body['location']}.cloudapp.azure.com"

@@ -80,6 +80,7 @@ class VirtualNetworks:
                 raise invalid(message, code="NetcfgVnetAddressSpaceOverlap")
         keep(write, "resourceGuid", lambda: str(uuid.uuid4()))
         properties.setdefault("enableDdosProtection", False)
+        properties.setdefault("dhcpOptions", {"dnsServers": []})
         declared = self._subnets.declared(write)
         if declared is None:
             for subnet in self._subnets.members(write.resource):

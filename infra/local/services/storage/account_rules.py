@@ -81,6 +81,8 @@ def complete(body: dict[str, Any], before: dict[str, Any]) -> None:
         services[service].setdefault("keyType", "Account")
         services[service]["enabled"] = True
         services[service]["lastEnabledTime"] = properties["creationTime"]
+    for name in ("secondaryEndpoints", "secondaryLocation", "statusOfSecondary"):
+        properties.pop(name, None)  # they follow from the redundancy
     for name in ("primaryEndpoints", "primaryLocation", "statusOfPrimary"):
         if name in before:
             properties[name] = before[name]

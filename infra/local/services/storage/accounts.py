@@ -15,6 +15,7 @@ from infra.local.services.access.role_definitions import moment
 from infra.local.services.storage.account_rules import SKUS, check_account, check_network_rules, complete, refused
 from infra.local.services.storage.containers_and_queues import Data, service_types
 from infra.local.services.storage.lifecycle_policies import policy_type
+from infra.local.services.storage.locations import locations
 from infra.local.storage_server import Account, ServerHealth, StorageServers
 
 _MOST_ACCOUNTS = 250  # docs: storage account limits, accounts a region and subscription
@@ -135,7 +136,7 @@ class Storage:
             {"id": found.id, "name": found.name, "type": f"{ACCOUNT}/privateEndpointConnections"} | found.body
             for found in connections
         ]
-        properties = resource.properties | {"privateEndpointConnections": shown}
+        properties = resource.properties | {"privateEndpointConnections": shown} | locations(resource.body)
         return resource.body | {"properties": properties}
 
     def _regenerate_key(self, call: Call) -> Reply:

@@ -73,7 +73,8 @@ def test_an_account_shows_what_the_service_fills_in(account: Account) -> None:
         "bypass": "AzureServices", "defaultAction": "Allow", "ipRules": [], "virtualNetworkRules": [],
     }  # fmt: skip
     assert shown["encryption"]["services"]["blob"]["enabled"]
-    assert set(shown["primaryEndpoints"]) == {"blob", "queue", "table"}
+    assert set(shown["primaryEndpoints"]) == {"blob", "queue", "table", "file", "web", "dfs"}
+    assert "secondaryLocation" not in shown
     assert shown["accessTier"] == "Hot"
     again = account.arm.storage_accounts.begin_create(GROUP, "acct", ACCOUNT).result(30).as_dict()["properties"]
     assert again == shown
@@ -81,6 +82,17 @@ def test_an_account_shows_what_the_service_fills_in(account: Account) -> None:
     assert account.arm.blob_services.get_service_properties(GROUP, "acct").delete_retention_policy.enabled is False
     assert [usage.current_value for usage in account.arm.usages.list_by_location("westeurope")] == [1]
     assert "Standard_LRS" in {sku.name for sku in account.arm.skus.list()}
+
+
+def test_an_account_with_a_copy_names_its_second_region(account: Account) -> None:
+    """Redundancy over regions shows the other region, and endpoints of the copy where that can be read."""
+    body = ACCOUNT | {"sku": {"name": "Standard_RAGRS"}}
+    shown = account.arm.storage_accounts.begin_create(GROUP, "acct", body).result(30).as_dict()["properties"]
+    assert shown["secondaryLocation"] == "northeurope"
+    assert shown["secondaryEndpoints"]["blob"] == f"{shown['primaryEndpoints']['blob'].rstrip('/')}-secondary/"
+    written_back = account.arm.storage_accounts.get_properties(GROUP, "acct").as_dict() | {"sku": ACCOUNT["sku"]}
+    shown = account.arm.storage_accounts.begin_create(GROUP, "acct", written_back).result(30).as_dict()["properties"]
+    assert "secondaryLocation" not in shown
 
 
 @pytest.mark.parametrize(
