@@ -37,6 +37,10 @@ def environment(home: Path) -> dict[str, str]:
         "ARM_CLIENT_ID": state.client_id,
         "ARM_CLIENT_SECRET": state.identity_header,
         "ARM_METADATA_HOSTNAME": state.metadata_host,
+        # `az` in this shell has settings and a sign-in apart from those for Azure, and asks nobody else whether this
+        # sign-in service is one.
+        "AZURE_CONFIG_DIR": str(layout.azure_cli),
+        "AZURE_CORE_INSTANCE_DISCOVERY": "false",
         **past_proxies(),
     }
     if shutil.which("pulumi-language-python", path=path) is None:

@@ -87,6 +87,11 @@ class Layout:
         return self.local / "daemon.log"
 
     @property
+    def azure_cli(self) -> Path:
+        """Settings and sign-in of `az` for this local Azure."""
+        return self.local / "azure-cli"
+
+    @property
     def pulumi_backend(self) -> Path:
         """The engine's own state of the stacks."""
         return self.home / "pulumi"
