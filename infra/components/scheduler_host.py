@@ -60,9 +60,25 @@ class SchedulerHost(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: SchedulerHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("millpond:scheduler:SchedulerHost", name, {}, opts)
-        place, host = args.placement, args.host
-        tags = {**place.tags, **host.tags}
-        interface = network.NetworkInterface(
+        interface = self._interface(name, args)
+        machine = self._machine(name, args, interface, self._disk(name, args))
+        self._extension(name, args, machine)
+        self.outputs = {
+            "machine": machine.name,
+            "private_address": interface.ip_configurations.apply(_first_address),
+            "administrator": ADMINISTRATOR,
+            "port": args.host.port,
+            "identity_client_id": args.access.client_id,
+        }
+        self.register_outputs(self.outputs)
+
+    def _tags(self, args: SchedulerHostArgs) -> dict[str, str]:
+        return {**args.placement.tags, **args.host.tags}
+
+    def _interface(self, name: str, args: SchedulerHostArgs) -> network.NetworkInterface:
+        """Declare the interface: a private address, and no other."""
+        place = args.placement
+        return network.NetworkInterface(
             f"{name}-nic",
             network_interface_name=INTERFACE_NAME,
             resource_group_name=place.group_name,
@@ -75,10 +91,14 @@ class SchedulerHost(pulumi.ComponentResource):
                     "subnet": {"id": args.subnet_id},
                 }
             ],
-            tags=tags,
+            tags=self._tags(args),
             opts=within(self, place),
         )
-        disk = compute.Disk(
+
+    def _disk(self, name: str, args: SchedulerHostArgs) -> compute.Disk:
+        """Declare the data disk, which stays when the machine goes."""
+        place, host = args.placement, args.host
+        return compute.Disk(
             f"{name}-disk",
             disk_name=DISK_NAME,
             resource_group_name=place.group_name,
@@ -89,10 +109,16 @@ class SchedulerHost(pulumi.ComponentResource):
             # Nobody exports it by an address.
             network_access_policy=compute.NetworkAccessPolicy.DENY_ALL,
             public_network_access=compute.PublicNetworkAccess.DISABLED,
-            tags=tags,
+            tags=self._tags(args),
             opts=pulumi.ResourceOptions.merge(retained(self, place), pulumi.ResourceOptions(protect=args.protect)),
         )
-        machine = compute.VirtualMachine(
+
+    def _machine(
+        self, name: str, args: SchedulerHostArgs, interface: network.NetworkInterface, disk: compute.Disk
+    ) -> compute.VirtualMachine:
+        """Declare the machine, with interface and disk attached."""
+        place, host = args.placement, args.host
+        return compute.VirtualMachine(
             name,
             vm_name=HOST_NAME,
             resource_group_name=place.group_name,
@@ -108,7 +134,7 @@ class SchedulerHost(pulumi.ComponentResource):
             # No storage account is named: Azure keeps the serial console's log itself.
             diagnostics_profile={"boot_diagnostics": {"enabled": True}},
             security_profile=_security(host),
-            tags=tags,
+            tags=self._tags(args),
             opts=pulumi.ResourceOptions.merge(
                 within(self, place),
                 pulumi.ResourceOptions(
@@ -116,6 +142,10 @@ class SchedulerHost(pulumi.ComponentResource):
                 ),
             ),
         )
+
+    def _extension(self, name: str, args: SchedulerHostArgs, machine: compute.VirtualMachine) -> None:
+        """Declare what installs the scheduler, again at each change."""
+        place = args.placement
         compute.VirtualMachineExtension(
             f"{name}-bootstrap",
             vm_extension_name="bootstrap",
@@ -127,17 +157,9 @@ class SchedulerHost(pulumi.ComponentResource):
             type_handler_version="2.1",
             auto_upgrade_minor_version=True,
             settings=self._bootstrap(args),
-            tags=tags,
+            tags=self._tags(args),
             opts=pulumi.ResourceOptions(parent=self, deleted_with=machine),
         )
-        self.outputs = {
-            "machine": machine.name,
-            "private_address": interface.ip_configurations.apply(_first_address),
-            "administrator": ADMINISTRATOR,
-            "port": host.port,
-            "identity_client_id": args.access.client_id,
-        }
-        self.register_outputs(self.outputs)
 
     def _bootstrap(self, args: SchedulerHostArgs) -> pulumi.Output[dict[str, str]]:
         known = pulumi.Output.all(

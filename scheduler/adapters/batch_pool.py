@@ -12,17 +12,18 @@ from typing import Any
 from azure.batch import BatchClient
 from azure.batch import models as batch
 from azure.core.credentials import TokenCredential
-from azure.core.pipeline.policies import RetryPolicy
 from azure.core.pipeline.transport import HttpTransport
 from azure.core.rest import HttpRequest
 
+from scheduler.adapters.azure_capacity import (
+    CONNECTION_TIMEOUT_SECONDS,
+    READ_TIMEOUT_SECONDS,
+    retry_policy,
+    still_there,
+)
 from scheduler.adapters.azure_errors import translated
 from scheduler.errors import ConflictError, NotFoundError, PreconditionError
 from scheduler.model import GroupPriority, Instance, InstanceState, NodeGroup, ScaleSetView
-
-# A step must not be blocked for minutes: the next step is the retry. Only a broken connection is tried once more.
-_CONNECTION_TIMEOUT_SECONDS = 5
-_READ_TIMEOUT_SECONDS = 30
 
 # The client's own writes wait for their end in a thread each, so they are sent here, in the client's version.
 _API_VERSION = "2025-06-01"
@@ -56,9 +57,9 @@ class BatchPoolCapacity:
         self._client = BatchClient(
             endpoint.rstrip("/"),
             credential,
-            retry_policy=RetryPolicy(retry_total=1, retry_connect=1, retry_read=0, retry_status=0),
-            connection_timeout=_CONNECTION_TIMEOUT_SECONDS,
-            read_timeout=_READ_TIMEOUT_SECONDS,
+            retry_policy=retry_policy(),
+            connection_timeout=CONNECTION_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
             transport=transport,
         )
 
@@ -118,11 +119,7 @@ class BatchPoolCapacity:
             listed = self._nodes(group)
         except NotFoundError:
             return
-        present = [
-            node.instance_id
-            for node in listed
-            if node.instance_id in instance_ids and node.state is not InstanceState.DELETING
-        ]
+        present = still_there(listed, instance_ids)
         if not present:
             return
         if not _is_steady(pool):

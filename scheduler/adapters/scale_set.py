@@ -8,18 +8,19 @@ from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.credentials import TokenCredential
-from azure.core.pipeline.policies import RetryPolicy
 from azure.core.pipeline.transport import HttpTransport
 from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.compute import models as compute
 
+from scheduler.adapters.azure_capacity import (
+    CONNECTION_TIMEOUT_SECONDS,
+    READ_TIMEOUT_SECONDS,
+    retry_policy,
+    still_there,
+)
 from scheduler.adapters.azure_errors import has_capacity_code, translated
 from scheduler.errors import ConflictError, NotFoundError, PreconditionError
 from scheduler.model import Instance, InstanceState, NodeGroup, ScaleSetView
-
-# A step must not be blocked for minutes: the next step is the retry. Only a broken connection is tried once more.
-_CONNECTION_TIMEOUT_SECONDS = 5
-_READ_TIMEOUT_SECONDS = 30
 
 _PROVISIONING = {
     "creating": InstanceState.CREATING,
@@ -49,9 +50,9 @@ class ScaleSetCapacity:
             subscription_id,
             base_url=resource_manager.rstrip("/"),
             credential_scopes=[resource_manager.rstrip("/") + "/.default"],
-            retry_policy=RetryPolicy(retry_total=1, retry_connect=1, retry_read=0, retry_status=0),
-            connection_timeout=_CONNECTION_TIMEOUT_SECONDS,
-            read_timeout=_READ_TIMEOUT_SECONDS,
+            retry_policy=retry_policy(),
+            connection_timeout=CONNECTION_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
             transport=transport,
         )
         self._resource_group = resource_group
@@ -92,11 +93,7 @@ class ScaleSetCapacity:
             listed = self._instances(group)
         except NotFoundError:
             return
-        present = [
-            instance.instance_id
-            for instance in listed
-            if instance.instance_id in instance_ids and instance.state is not InstanceState.DELETING
-        ]
+        present = still_there(listed, instance_ids)
         if not present:
             return
         with translated(f"deleting instances {', '.join(present)} of scale set {group.scale_set}"):

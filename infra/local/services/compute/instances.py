@@ -14,6 +14,7 @@ from infra.local.machines import Machines
 from infra.local.services.compute.instance_filter import parse_filter
 from infra.local.services.compute.instance_view import extension_views
 from infra.local.services.compute.machine_power import (
+    ACTIONS,
     Act,
     MachineKind,
     MachinePower,
@@ -27,15 +28,7 @@ from infra.local.services.compute.scheduled_events import ScheduledEvents
 
 INSTANCE = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines"
 
-_ACTS = {
-    "deallocate": Act.DEALLOCATE,
-    "start": Act.START,
-    "restart": Act.RESTART,
-    "powerOff": Act.POWER_OFF,
-    "reimage": Act.REIMAGE,
-    "reimageall": Act.REIMAGE,
-    "redeploy": Act.REDEPLOY,
-}
+_ACTS = ACTIONS | {"reimageall": Act.REIMAGE}
 _NOTICE_LOOK_SECONDS = 0.5
 _MEMBER_LOOK_SECONDS = 0.1
 _TERMINATE_SECONDS = 300.0

@@ -46,6 +46,10 @@ class Act(StrEnum):
     UPGRADE = "manualupgrade"
 
 
+# What every kind of machine can be asked for, by the action's name in requests.
+ACTIONS: dict[str, Act] = {act.value: act for act in Act if act is not Act.UPGRADE}
+
+
 def no_capacity(zones: list[str] | None) -> dict[str, str]:
     """Return the error of a region, or of a zone, that has no machines left."""
     where, code = ("zone", "ZonalAllocationFailed") if zones else ("region", "AllocationFailed")

@@ -8,20 +8,11 @@ from infra.local.arm.resource_types import Call, Follow, Reply
 from infra.local.arm.store import Resource, Store
 from infra.local.services.compute.instance_view import count_extensions
 from infra.local.services.compute.instances import Instances
-from infra.local.services.compute.machine_power import Act, MachinePower
+from infra.local.services.compute.machine_power import ACTIONS, Act, MachinePower
 from infra.local.services.compute.scale_set_capacity import Capacity
 from infra.local.services.compute.vm_sizes import SIZES
 
-_ACTS = {
-    "deallocate": Act.DEALLOCATE,
-    "start": Act.START,
-    "restart": Act.RESTART,
-    "powerOff": Act.POWER_OFF,
-    "reimage": Act.REIMAGE,
-    "reimageall": Act.REIMAGE,
-    "redeploy": Act.REDEPLOY,
-    "manualupgrade": Act.UPGRADE,
-}
+_ACTS = ACTIONS | {"reimageall": Act.REIMAGE, "manualupgrade": Act.UPGRADE}
 _MOST_INSTANCES = 1000  # docs: scale sets of marketplace images
 
 

@@ -17,6 +17,7 @@ from infra.local.services.access.identities import identities_of
 from infra.local.services.compute.disks import VIRTUAL_MACHINE, Disks, disk_ids
 from infra.local.services.compute.instances import Instances
 from infra.local.services.compute.machine_power import (
+    ACTIONS,
     Act,
     MachineKind,
     MachinePower,
@@ -35,15 +36,7 @@ from infra.local.services.network.references import missing_reference
 
 Json = dict[str, Any]
 
-_ACTS = {
-    "deallocate": Act.DEALLOCATE,
-    "start": Act.START,
-    "restart": Act.RESTART,
-    "powerOff": Act.POWER_OFF,
-    "reimage": Act.REIMAGE,
-    "redeploy": Act.REDEPLOY,
-    "reapply": Act.UPGRADE,
-}
+_ACTS = ACTIONS | {"reapply": Act.UPGRADE}
 # What Azure makes an operating system's disk as large as (docs: Windows Server and Ubuntu images).
 _WINDOWS_GIB, _LINUX_GIB = 127, 30
 

@@ -7,9 +7,8 @@ import pulumi_azure_native as azure
 import pytest
 from pulumi import automation
 
-from infra.local import toolchain
 from tests.infra.local.arm_stub import SUBSCRIPTION
-from tests.infra.local.provider.test_server import GROUP_ID, Provider, served
+from tests.infra.local.provider.test_server import GROUP_ID, Provider, engine_stack, served
 
 __all__ = ["served"]
 
@@ -67,18 +66,7 @@ def program() -> None:
 @pytest.fixture
 def stack(served: Provider, tmp_path: Path) -> automation.Stack:
     """Make a stack whose resource group is in the configured location."""
-    settings = automation.LocalWorkspaceOptions(
-        work_dir=str(tmp_path),
-        pulumi_command=automation.PulumiCommand(root=str(toolchain.pulumi_command().parent.parent)),
-        project_settings=automation.ProjectSettings("tiny", "python", backend=None),
-        env_vars={
-            "PULUMI_BACKEND_URL": tmp_path.as_uri(),
-            "PULUMI_CONFIG_PASSPHRASE": "local",
-            "PULUMI_DEBUG_PROVIDERS": f"azure-native:{served.port}",
-            "PULUMI_SKIP_UPDATE_CHECK": "1",
-        },
-    )
-    made = automation.create_or_select_stack("dev", project_name="tiny", program=program, opts=settings)
+    made = engine_stack(served, tmp_path, program)
     for name, value in {"azure-native:location": "westeurope", "color": "red"}.items():
         made.set_config(name, automation.ConfigValue(value))
     return made

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -254,21 +254,26 @@ def program() -> None:
     pulumi.export("place", identity.location)
 
 
-@pytest.mark.system
-def test_the_real_engine_deploys_through_it(served: Provider, tmp_path: Path) -> None:
-    """The engine previews, deploys, finds nothing to do the second time, updates one resource, destroys all."""
+def engine_stack(served: Provider, folder: Path, program: Callable[[], None]) -> automation.Stack:
+    """Make a stack of the real engine that deploys a program through the provider; its state is in the folder."""
     settings = automation.LocalWorkspaceOptions(
-        work_dir=str(tmp_path),
+        work_dir=str(folder),
         pulumi_command=automation.PulumiCommand(root=str(toolchain.pulumi_command().parent.parent)),
         project_settings=automation.ProjectSettings("tiny", "python", backend=None),
         env_vars={
-            "PULUMI_BACKEND_URL": tmp_path.as_uri(),
+            "PULUMI_BACKEND_URL": folder.as_uri(),
             "PULUMI_CONFIG_PASSPHRASE": "local",
             "PULUMI_DEBUG_PROVIDERS": f"azure-native:{served.port}",
             "PULUMI_SKIP_UPDATE_CHECK": "1",
         },
     )
-    stack = automation.create_or_select_stack("dev", project_name="tiny", program=program, opts=settings)
+    return automation.create_or_select_stack("dev", project_name="tiny", program=program, opts=settings)
+
+
+@pytest.mark.system
+def test_the_real_engine_deploys_through_it(served: Provider, tmp_path: Path) -> None:
+    """The engine previews, deploys, finds nothing to do the second time, updates one resource, destroys all."""
+    stack = engine_stack(served, tmp_path, program)
     stack.set_config("size", automation.ConfigValue("Standard_D2s_v5"))
     assert stack.preview().change_summary == {"create": 5}
     assert served.arm.resources == {}
