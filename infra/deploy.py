@@ -17,7 +17,7 @@ from infra.stacks import PROJECT_ROOT, deployment_file, environment_of, settings
 
 PROJECT = "millpond"
 
-# Retained by an earlier deployment, the same generation comes back: see `_hint`.
+# Retained by an earlier deployment, something of a fixed name comes back: see `_hint`.
 _ALREADY_THERE = ("cannot create already existing resource", "already exists", "exists already")
 
 _Result = TypeVar("_Result")
@@ -116,9 +116,9 @@ def _hint(problem: str) -> str:
     """Add what to do where the cloud's own words leave one helpless."""
     if any(words in problem for words in _ALREADY_THERE):
         return (
-            f"{problem}\nIf this is a node group: its machines are declared as they were before, and those of that time"
-            " still finish their work. Try again when they are gone (`millpond pool nodes`), or set a higher `revision`"
-            " on the group to have new ones beside them now."
+            f"{problem}\nAn earlier deployment of this stack left it there, as it may hold data: a storage account,"
+            " or the scheduler's disk. To go on with it, `pulumi import` it under the name and id above; to begin anew,"
+            " delete it in Azure first."
         )
     return problem
 
