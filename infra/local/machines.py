@@ -140,17 +140,25 @@ class Machines:
         except FileNotFoundError:
             return None
 
-    def ending(self, key: str, run: str, age_seconds: float) -> int | None:
-        """Return how a run ended, also one whose processes were all killed; None while it runs.
-
-        `age_seconds` is how long ago it was ordered: in the first second it may have no process yet.
-        """
+    def ending(self, key: str, run: str) -> int | None:
+        """Return how a run ended, also one whose processes were all killed; None while it runs."""
         code = self.exit_code(key, run)
-        if code is not None or age_seconds < _YOUNG_SECONDS or key in self.alive(fresh=True):
+        if code is not None or self._is_young(key, run) or key in self.alive(fresh=True):
             return code
         # If the scripts ended in this moment, their exit code is there now.
         code = self.exit_code(key, run)
         return _KILLED if code is None else code
+
+    def _is_young(self, key: str, run: str) -> bool:
+        """Say whether a run's own process lives, or was started so lately that it may not be found yet."""
+        child = self._children.get(f"{key}/{run}")
+        if child is not None and child.poll() is None:
+            return True
+        try:
+            started_at = self.files(key).started(run).stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return time.time() - started_at < _YOUNG_SECONDS
 
     def output(self, key: str, run: str = BOOT) -> str:
         """Return the end of what the scripts of a run printed."""

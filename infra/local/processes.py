@@ -21,19 +21,32 @@ ROOT_MARK = "MILLPOND_ROOT"
 TASK_MARK = "MILLPOND_TASK_INDEX"
 
 _LOOK_AGAIN_SECONDS = 0.05
+# Longer than the kernel takes from closing files to showing the new program's environment, on a busy machine.
+_EXECUTION_SECONDS = 0.01
+_MOST_LOOKS = 10
 
 Environment = dict[str, str]
 
 
 def marked(matches: Callable[[Environment], bool]) -> list[tuple[psutil.Process, Environment]]:
-    """List the living processes of this user whose environment matches, this one left out."""
-    found = []
+    """List the living processes of this user whose environment matches, this one left out.
+
+    While a process executes a program anew, Linux shows an empty environment for a moment: those are looked at again.
+    """
+    found, blank = [], []
     for process in psutil.process_iter():
-        try:
-            if process.pid != os.getpid() and matches(environment := process.environ()):
-                found.append((process, environment))
-        except (psutil.Error, OSError):
-            continue  # gone, a zombie, or another user's
+        environment = _environment(process)
+        if environment is not None and matches(environment):
+            found.append((process, environment))
+        elif environment == {}:
+            blank.append(process)
+    for _ in range(_MOST_LOOKS):
+        if not blank:
+            break
+        time.sleep(_EXECUTION_SECONDS)
+        again = [(process, environment) for process in blank if (environment := _environment(process)) is not None]
+        found += [(process, environment) for process, environment in again if matches(environment)]
+        blank = [process for process, environment in again if not environment]
     return found
 
 
@@ -94,6 +107,16 @@ def disown(children: dict[str, subprocess.Popen[bytes]]) -> None:
         if child.poll() is None:
             child.returncode = 0
     children.clear()
+
+
+def _environment(process: psutil.Process) -> Environment | None:
+    """Read what a process was started with; None when it is this one, gone, a zombie, or another user's."""
+    if process.pid == os.getpid():
+        return None
+    try:
+        return process.environ()
+    except (psutil.Error, OSError):
+        return None
 
 
 def _quietly(act: Callable[[], None]) -> None:

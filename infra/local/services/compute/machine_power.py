@@ -178,7 +178,7 @@ class MachinePower:
         kind = self._kinds[machine.type.lower()]
         self._machines.start(key, machine.internal["nonce"], kind.scripts(machine), kind.environment(machine))
         age = time.time() - operation.created
-        code = self._machines.ending(key, BOOT, age)
+        code = self._machines.ending(key, BOOT)
         if code is None and age < _EXTENSION_SECONDS:
             return min(_SLOWEST_LOOK_SECONDS, 0.05 + age / 100)
         if code is None:

@@ -128,7 +128,7 @@ class VmExtensions:
         key, run = machine_key(machine), _run(extension)
         self._machines.start(key, machine.internal["nonce"], [script], self._environment(machine), run)
         age = time.time() - float(payload["since"])
-        code = self._machines.ending(key, run, age)
+        code = self._machines.ending(key, run)
         if code is None and age < _EXTENSION_SECONDS:
             return min(_SLOWEST_LOOK_SECONDS, 0.05 + age / 100)
         if code is None:
