@@ -110,6 +110,15 @@ class ExitCodeRules:
 
 
 @dataclass(frozen=True, slots=True)
+class ApplicationPackage:
+    """A program that was uploaded once: a zip file, unpacked on a node for all tasks that name it."""
+
+    name: str
+    version: str
+    file: FileRef
+
+
+@dataclass(frozen=True, slots=True)
 class TaskDefinition:
     """What the tasks of one step have in common; a task differs by its id alone (`MILLPOND_TASK_INDEX`).
 
@@ -127,6 +136,7 @@ class TaskDefinition:
     output_patterns: tuple[str, ...] = ()
     wall_clock_limit_seconds: float | None = None
     exit_codes: ExitCodeRules = ExitCodeRules()
+    application_packages: tuple[ApplicationPackage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,11 +245,15 @@ class StopRef:
 
 @dataclass(frozen=True, slots=True)
 class NodeControl:
-    """The one control blob of a node; `number` only grows."""
+    """The one control blob of a node; `number` only grows.
+
+    A changed `wake` says that there is work on the node's queue: an idle node that looks at it seldom looks at once.
+    """
 
     number: int
     directive: Directive
     stop: tuple[StopRef, ...] = ()
+    wake: int = 0
     schema_version: int = SCHEMA_VERSION
 
 
