@@ -14,7 +14,7 @@ class OperationError(Exception):
     """An operation that its operands do not allow; the evaluator knows where it stands."""
 
 
-_COMPARISONS: Mapping[BinaryOperator, Callable[[Any, Any], bool]] = MappingProxyType(
+COMPARISONS: Mapping[BinaryOperator, Callable[[Any, Any], bool]] = MappingProxyType(
     {
         BinaryOperator.EQUAL: python.eq,
         BinaryOperator.NOT_EQUAL: python.ne,
@@ -58,7 +58,7 @@ def binary(operator: BinaryOperator, left: Value, right: Value, dialect: Dialect
         left = left[0]
     if isinstance(right, tuple) and len(right) == 1:
         right = right[0]
-    compare = _COMPARISONS.get(operator)
+    compare = COMPARISONS.get(operator)
     if compare is not None:
         if type(left) is not type(right) or isinstance(left, tuple):
             raise _mismatch(operator, left, right)

@@ -16,23 +16,20 @@ from scheduler.formula.syntax import Formula
 from tests.scheduler.formula.trees import FORMULAS, SOUP
 
 NOW = datetime(2025, 6, 15, 10, tzinfo=UTC)
-_VALUES = st.lists(st.floats(0, 1e6), max_size=12)
-_SAMPLES = st.dictionaries(
-    st.sampled_from(sorted(METRICS)),
-    _VALUES.map(
-        lambda values: MetricSamples.of((NOW - timedelta(seconds=30 * age), each) for age, each in enumerate(values))
-    ),
-    max_size=6,
-)
-POOLS = st.builds(
-    Pool,
-    st.integers(0, 100),
-    st.integers(0, 100),
-    st.integers(0, 100),
-    st.integers(0, 100),
-    st.integers(1, 8),
-    _SAMPLES,
-)
+
+
+def pools(values: st.SearchStrategy[float]) -> st.SearchStrategy[Pool]:
+    """Make pools with samples of such values."""
+    samples = st.lists(values, max_size=12).map(
+        lambda found: MetricSamples.of((NOW - timedelta(seconds=30 * age), each) for age, each in enumerate(found))
+    )
+    sizes = st.integers(0, 100)
+    by_metric = st.dictionaries(st.sampled_from(sorted(METRICS)), samples, max_size=6)
+    return st.builds(Pool, sizes, sizes, sizes, sizes, st.integers(1, 8), by_metric)
+
+
+POOLS = pools(st.floats(0, 1e6))
+WHOLE_POOLS = pools(st.integers(1, 1000).map(float))
 DIALECTS = st.builds(
     Dialect,
     lag=st.integers(0, 4),
