@@ -13,7 +13,14 @@ MOST_LINES = 400
 # The layers of each package, lowest first. A module belongs to the entry with the longest matching name and may import
 # its own entry and those of lower layers; entries of one layer do not import each other.
 SCHEDULER_LAYERS = (
-    ("scheduler.errors", "scheduler.model", "scheduler.policy", "scheduler.catalog", "scheduler.settings"),
+    (
+        "scheduler.errors",
+        "scheduler.durations",
+        "scheduler.model",
+        "scheduler.policy",
+        "scheduler.catalog",
+        "scheduler.settings",
+    ),
     ("scheduler.autoscale", "scheduler.dispatch", "scheduler.formula"),
     ("scheduler.ports",),
     ("scheduler.controller", "scheduler.service", "scheduler.adapters"),
@@ -22,9 +29,10 @@ SCHEDULER_LAYERS = (
     ("scheduler.cli",),
     ("scheduler.__main__",),
 )
-# Within the lowest layer: model <- policy <- settings, beside errors and catalog.
+# Within the lowest layer: model <- policy <- settings, beside errors, durations and catalog.
 SCHEDULER_LOWEST = {
     "scheduler.errors": set(),
+    "scheduler.durations": set(),
     "scheduler.model": set(),
     "scheduler.policy": set(),
     "scheduler.catalog": set(),
