@@ -1,6 +1,8 @@
 """The language's values, operators, functions, samples and results."""
 
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -338,3 +340,11 @@ def test_times_are_read_in_two_formats(text: str, read_as: str) -> None:
 def test_other_times_are_refused(text: str, told: str) -> None:
     """Nanoseconds (nextflow#3866), dates that do not exist, and other formats say what is wrong with them."""
     assert told in failure(f'x=time("{text}");')
+
+
+def test_every_dialect_setting_is_documented() -> None:
+    """The reasons stand beside the settings, and docs/formulas.md names each."""
+    page = (Path(__file__).resolve().parents[3] / "docs" / "formulas.md").read_text(encoding="utf-8")
+    for field in fields(Dialect):
+        assert f"    {field.name} " in (Dialect.__doc__ or "")
+        assert f"`{field.name}`" in page

@@ -1,6 +1,7 @@
 """The linter finds what it names, and what it believes of values is true."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -75,6 +76,21 @@ def test_a_rule_finds_its_mistake_and_not_its_remedy(rule: Rule) -> None:
 def test_a_rule_sees_through_variables_and_knows_its_limits(code: str, text: str, count: int) -> None:
     """Beyond the examples: what a rule must find, and what it must leave alone."""
     assert Counter(codes(f"w = TimeInterval_Hour; {text}"))[code] == count
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.code)
+def test_a_rule_is_documented(rule: Rule) -> None:
+    """docs/formulas.md has its code, its severity, what it says, and both examples."""
+    page = (Path(__file__).resolve().parents[3] / "docs" / "formulas.md").read_text(encoding="utf-8")
+    _, _, section = page.partition(f"### `{rule.code}` ({rule.severity.value})\n")
+    section = section.partition("\n### ")[0]
+    if rule.code == "near-limits":
+        assert "91 statements" in section
+        return
+    (message,) = [found.message for found in lint(read(rule.bad), _FOUR_SLOTS) if found.code == rule.code]
+    assert f"> {message}" in section
+    for line in (*rule.bad.splitlines(), *rule.good.splitlines()):
+        assert f"    {line}\n" in section
 
 
 def test_slots_are_looked_at_where_they_are_known() -> None:
