@@ -1,0 +1,176 @@
+"""What the install script does to a Linux machine that is its own: the service's unit, the closed addresses."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from node_bootstrap.render import TEMPLATES
+from tests.node_bootstrap.test_render import shellcheck
+
+INSTALL = (TEMPLATES / "linux_install.sh").read_text(encoding="utf-8")
+CLOSE = TEMPLATES / "linux_close_metadata.sh"
+# Without these the runner could not start tasks as their account, end them, or look for what they left.
+CAPABILITIES = {"CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN", "CAP_FOWNER", "CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE"}
+
+
+def unit(metadata_for_tasks: str = "") -> str:
+    """The unit as the install script writes it."""
+    start, end = INSTALL.index("# Without these rules nothing starts"), INSTALL.index("begin 7 service")
+    given = (
+        "set -euo pipefail; here=/opt/millpond/0123; account=millpond-task; work=/mnt/millpond"
+        "; state=/var/lib/millpond"
+        f"; runner=/var/lib/millpond/runner.json; python=/usr/bin/python3; metadata_for_tasks={metadata_for_tasks}\n"
+    )
+    script = f"{given}{INSTALL[start:end]}unit\n"
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
+
+
+def entries(text: str) -> dict[str, dict[str, list[str]]]:
+    """A unit's sections; a line that is none of systemd's kinds is an error."""
+    sections: dict[str, dict[str, list[str]]] = {}
+    for line in text.splitlines():
+        if line.startswith("[") and line.endswith("]"):
+            section = sections.setdefault(line[1:-1], {})
+        elif line and not line.startswith("#"):
+            name, equals, value = line.partition("=")
+            assert equals, line
+            assert re.fullmatch(r"[A-Z][A-Za-z]+", name), line
+            section.setdefault(name, []).append(value)
+    return sections
+
+
+def test_the_unit_keeps_the_runner_running_and_takes_its_rights_away() -> None:
+    """It is started again whatever happens but retirement, one task out of memory does not end the others."""
+    sections = entries(unit())
+    assert list(sections) == ["Unit", "Service", "Install"]
+    service = sections["Service"]
+    assert service["Restart"] == ["always"]
+    assert service["RestartPreventExitStatus"] == ["3"]
+    assert sections["Unit"]["StartLimitIntervalSec"] == ["0"]
+    assert service["OOMPolicy"] == ["continue"]
+    assert service["NoNewPrivileges"] == ["yes"]
+    assert set(service["CapabilityBoundingSet"][0].split()) == CAPABILITIES
+    assert service["ExecStartPre"] == ["+/bin/bash /opt/millpond/0123/close-metadata.sh millpond-task"]
+    assert service["ExecStart"] == [
+        "/usr/bin/env /usr/bin/python3 -P -m node_bootstrap.runner /var/lib/millpond/runner.json"
+    ]
+    assert sections["Unit"]["RequiresMountsFor"] == ["/mnt/millpond"]
+
+
+def test_the_metadata_address_is_open_to_tasks_only_where_asked() -> None:
+    """Without the wish nothing starts before the rules are there; with it there are none."""
+    assert "ExecStartPre" in entries(unit())["Service"]
+    assert "ExecStartPre" not in entries(unit("yes"))["Service"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.parametrize("metadata_for_tasks", ["", "yes"])
+def test_systemd_understands_the_unit(tmp_path: Path, metadata_for_tasks: str) -> None:
+    """Systemd's own check has nothing to say."""
+    path = tmp_path / "millpond.service"
+    path.write_text(unit(metadata_for_tasks))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(path)], capture_output=True, text=True, check=False
+    )
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "millpond" in line]
+    assert said == []
+
+
+def test_systemd_finds_what_is_wrong(tmp_path: Path) -> None:
+    """The check above can fail: a word that systemd does not know is told."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd is not installed")
+    path = tmp_path / "millpond.service"
+    path.write_text(unit().replace("OOMPolicy=", "OomPolicy="))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(path)], capture_output=True, text=True, check=False
+    )
+    assert "OomPolicy" in done.stdout + done.stderr
+
+
+def test_the_closing_script_passes_shellcheck() -> None:
+    """No finding, not even of style."""
+    done = subprocess.run([shellcheck(), "--shell=bash", str(CLOSE)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("", 0)
+
+
+def _can_filter(tool: str) -> bool:
+    """Whether this machine lets us have a network of our own with such a packet filter."""
+    if os.getuid() != 0 or shutil.which(tool) is None or shutil.which("unshare") is None:
+        return False
+    probe = {"iptables": "iptables -w 5 -S OUTPUT", "nft": "nft list ruleset"}[tool]
+    return subprocess.run(["unshare", "-n", "bash", "-c", probe], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("tool", ["iptables", "nft"])
+def test_the_rules_hold_for_the_account_alone_and_are_there_once(tool: str, tmp_path: Path) -> None:
+    """In a network of its own: after two runs there is one rule for each address, and it names the account."""
+    if not _can_filter(tool):
+        pytest.skip(f"no {tool}, or no right to use it")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in {"bash", "id", tool}:
+        (tools / name).symlink_to(str(shutil.which(name)))
+    listing = {"iptables": "iptables -S OUTPUT", "nft": "nft list table inet millpond"}[tool]
+    script = f"bash {CLOSE} nobody && bash {CLOSE} nobody && {listing}"
+    done = subprocess.run(
+        [str(shutil.which("unshare")), "-n", str(shutil.which("bash")), "-c", script],
+        env={"PATH": str(tools)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    account = r"(nobody|65534)"
+    for address in (r"169\.254\.169\.254", r"168\.63\.129\.16"):
+        lines = [line for line in done.stdout.splitlines() if re.search(address, line)]
+        assert len(lines) == 1, done.stdout
+        assert re.search(account, lines[0]), lines[0]
+        assert "reject" in lines[0].lower()
+
+
+# Listens at the addresses of a network of its own, and asks as root and, in a child, as another account.
+ASK = """
+import os, socket, sys
+def answers(address, port):
+    try:
+        socket.create_connection((address, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+ends = [("169.254.169.254", 80), ("168.63.129.16", 80), ("168.63.129.16", 32526), ("168.63.129.16", 53)]
+listening = [socket.create_server(end) for end in ends]
+print([answers(*end) for end in ends], flush=True)
+os.setuid(65534)
+print([answers(*end) for end in ends], flush=True)
+"""
+
+
+@pytest.mark.parametrize("tool", ["iptables", "nft"])
+def test_the_account_does_not_reach_what_the_node_does(tool: str, tmp_path: Path) -> None:
+    """As root all addresses answer; as the account of the tasks only the name service does."""
+    ip = shutil.which("ip", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if not _can_filter(tool) or ip is None:
+        pytest.skip(f"no {tool}, no ip, or no right to use them")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("bash", "id", tool):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    script = (
+        f"{ip} link set lo up && {ip} addr add 169.254.169.254/32 dev lo && {ip} addr add 168.63.129.16/32 dev lo"
+        f' && bash {CLOSE} nobody && exec {sys.executable} -c "$ASK"'
+    )
+    done = subprocess.run(
+        [str(shutil.which("unshare")), "-n", str(shutil.which("bash")), "-c", script],
+        env={"PATH": str(tools), "ASK": ASK},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.splitlines() == [str([True] * 4), str([False, False, False, True])], done.stderr
