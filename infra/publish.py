@@ -76,21 +76,17 @@ def mirrored_artifact(source: str, sha256: str, *, suffix: str, setting: str, si
     return Artifact(f"{sha256}{suffix}", partial(_checked, source, sha256, size, setting))
 
 
-def read_source(source: str) -> bytes:
-    """Read a file from an address, or from a path on this machine. Raises `PublishError`."""
-    try:
-        if "://" not in source:
-            return Path(source).read_bytes()
-        return httpx.get(source, follow_redirects=True, timeout=DOWNLOAD_SECONDS).raise_for_status().content
-    except (httpx.HTTPError, OSError) as error:
-        raise PublishError(f"{source} cannot be read: {error}") from error
-
-
 def _checked(source: str, sha256: str, size: int | None, setting: str) -> bytes:
     try:
-        data = read_source(source)
-    except PublishError as error:
-        raise PublishError(f"{error}; check millpond:{setting} in the stack's settings") from error
+        if "://" in source:
+            answer = httpx.get(source, follow_redirects=True, timeout=DOWNLOAD_SECONDS)
+            data = answer.raise_for_status().content
+        else:
+            data = Path(source).read_bytes()
+    except (httpx.HTTPError, OSError) as error:
+        raise PublishError(
+            f"{source} cannot be read: {error}; check millpond:{setting} in the stack's settings"
+        ) from error
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise PublishError(
