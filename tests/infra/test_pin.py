@@ -110,7 +110,7 @@ def test_what_nobody_vouches_for_is_not_pinned(web: Mapping[str, bytes], said: s
 def test_a_hash_that_the_caller_vouches_for_is_compared_too() -> None:
     """With `--sha256` no list is needed, and another file is refused."""
     assert pin(URL, {URL: WINDOWS}.get, DIGEST).vouched_by == "you"
-    with pytest.raises(PinError, match="and you says|you says"):
+    with pytest.raises(PinError, match="and you says"):
         pin(URL, {URL: WINDOWS}.get, "ab" * 32)
     with pytest.raises(PinError, match="no SHA-256"):
         pin(URL, {URL: WINDOWS}.get, "AB")
