@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -42,6 +43,8 @@ from scheduler.settings import PoolSettings, SchedulerSettings
 
 # The application that `az login` signs people in to (docs: first-party application ids); every other one is a program.
 AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
+# What a settings file's paths are relative to: whoever deploys may stand anywhere.
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
 PUBLIC_RESOURCE_MANAGER = "https://management.azure.com"
 
 
@@ -181,7 +184,8 @@ def _artifacts(config: StackConfig, software: Mapping[str, Software]) -> tuple[A
         for number, package in enumerate(pool.bootstrap.packages):
             pinned.append((package, package.suffix, f"pools[name={pool.name}].bootstrap.packages[{number}]"))
         for file, suffix, setting in pinned:
-            artifact = mirrored_artifact(file.source, file.sha256, size=file.size, suffix=suffix, setting=setting)
+            source = file.url or str(PROJECT_ROOT / file.source)
+            artifact = mirrored_artifact(source, file.sha256, size=file.size, suffix=suffix, setting=setting)
             named.setdefault(artifact.name, artifact)
     return tuple(named.values())
 

@@ -13,6 +13,7 @@ from node_bootstrap.runner.storage import Storage, StorageError
 # As in stage 0: whatever is refused may be allowed in a minute.
 _PATIENCE_SECONDS = 1200.0
 _REQUEST_BYTES = 8 * 1024 * 1024
+_PROGRAM = 0o100  # its owner may run it
 _TAR_ENDINGS = (".tar.gz", ".tgz")
 
 
@@ -73,14 +74,22 @@ def _unpack(package: BootPackage, fetched: Path, target: Path) -> None:
     else:
         fetched.rename(target)
         target.chmod(0o755)  # packages are often programs
+    _let_tasks_read(target)
 
 
 def _keep_programs(archive: zipfile.ZipFile, target: Path) -> None:
-    """Give back the permissions that `extractall` leaves out, so that programs are programs."""
+    """Give back what `extractall` leaves out, so that programs are programs."""
     for entry in archive.infolist():
-        mode = entry.external_attr >> 16 & 0o777
-        if mode and not entry.is_dir():
-            (target / entry.filename).chmod(mode | 0o400)
+        if entry.external_attr >> 16 & _PROGRAM and not entry.is_dir():
+            (target / entry.filename).chmod(0o755)
+
+
+def _let_tasks_read(top: Path) -> None:
+    """Tasks run as another account than the one that unpacks; whoever packed may have kept files to himself."""
+    for path in (top, *top.rglob("*")):
+        if not path.is_symlink():
+            program = path.is_dir() or path.stat().st_mode & _PROGRAM
+            path.chmod(0o755 if program else 0o644)
 
 
 def _remove(path: Path) -> None:

@@ -2,6 +2,8 @@
 # Installs and starts the task runner from the bundle this script lies in. May run again at any time.
 # Usage: install.sh SETTINGS; settings.json was written by stage 0.
 set -Eeuo pipefail
+# Tasks read what is laid here, and stage 0 lets nobody; what only the runner may read is made so by name.
+umask 022
 settings="$1"
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="${MILLPOND_ROOT:-/}"

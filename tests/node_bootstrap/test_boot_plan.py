@@ -153,6 +153,10 @@ def test_packages_and_start_commands_come_before_the_first_task(machine: Machine
     runner = json.loads((machine.state / "runner.json").read_text())
     assert runner["environment"] == {"LICENCE": 'it\'s $(reboot) `id` "x"', "MILLPOND_PACKAGES": str(machine.packages)}
     assert (machine.state / "runner.json").stat().st_mode & 0o777 == 0o600
+    # Stage 0 lets nobody read what it makes, and tasks run as another account.
+    for path in (machine.packages, *machine.packages.rglob("[!.]*")):
+        assert path.stat().st_mode & 0o044 == 0o044, path
+    assert (machine.state / "start").stat().st_mode & 0o777 == 0o700
     everything = done.stdout + done.stderr + "".join(map(str, machine.azure.records()))
     assert TOKEN not in everything
 
