@@ -124,7 +124,7 @@ if [[ -n "$owns_machine" && -d /run/systemd/system ]]; then systemd=yes; else sy
 
 begin 3 install
 ln -sfn "$here" "$root/opt/millpond/current"
-if [[ ! -e "/usr/share/zoneinfo/$time_zone" ]]; then
+if [[ "$time_zone" != UTC && ! -e "/usr/share/zoneinfo/$time_zone" ]]; then
   echo "the image does not know the time zone $time_zone; set bootstrap.time_zone to one that /usr/share/zoneinfo has"
   false
 fi
@@ -196,7 +196,7 @@ if [[ "$own_steps" == yes ]]; then
   trap 'failed $? $LINENO' ERR
 fi
 
-# Without these rules nothing starts. "+": they need rights that the runner does not have.
+# Without these rules nothing starts; "+": they need rights that the runner does not have.
 close_metadata="ExecStartPre=+/bin/bash $here/close-metadata.sh $account"
 if [[ -n "$metadata_for_tasks" ]]; then close_metadata="# Tasks may reach the metadata address: the pool asks for it."; fi
 
@@ -228,7 +228,7 @@ TasksMax=infinity
 CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_KILL CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_SYS_PTRACE
 NoNewPrivileges=yes
 ProtectSystem=full
-ProtectHome=yes
+ProtectHome=read-only
 PrivateTmp=yes
 ProtectClock=yes
 ProtectControlGroups=yes
@@ -238,7 +238,6 @@ ProtectKernelModules=yes
 ProtectKernelTunables=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
-SystemCallArchitectures=native
 
 [Install]
 WantedBy=multi-user.target

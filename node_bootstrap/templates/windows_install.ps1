@@ -137,9 +137,8 @@ else {
 $secret.Dispose()
 $sid = (Get-LocalUser -Name $account).SID.Value
 # Nobody's member but of the users (S-1-5-32-545).
-if (-not (Get-LocalGroupMember -SID 'S-1-5-32-545' | Where-Object { $_.SID.Value -eq $sid })) {
-    Add-LocalGroupMember -SID 'S-1-5-32-545' -Member $account
-}
+try { Add-LocalGroupMember -SID 'S-1-5-32-545' -Member $account }
+catch [Microsoft.PowerShell.Commands.MemberExistsException] { Add-Line "$account is a user already" }
 # Tasks start Python too, and read what start commands have laid; nothing else below the root.
 Invoke-Native "$system32\icacls.exe" @($pythonFolder, '/grant', "*${sid}:(OI)(CI)RX", '/q')
 $packages = Join-Path $state 'packages'
@@ -186,8 +185,9 @@ if ($settings.data_disk) {
     $volume = Get-Volume | Where-Object FileSystemLabel -EQ 'millpond' | Select-Object -First 1
     for ($tries = 0; $null -eq $volume -and $tries -lt 60; $tries++) {
         Update-HostStorageCache
-        $raw = Get-Disk | Where-Object { $_.PartitionStyle -eq 'RAW' -and -not $_.IsSystem } | Sort-Object Location |
-            Select-Object -First 1
+        # A size's own NVMe disks are blank too, and go with the machine; their name tells them.
+        $raw = Get-Disk | Where-Object { $_.PartitionStyle -eq 'RAW' -and $_.FriendlyName -notlike '*Direct Disk*' } |
+            Sort-Object Location | Select-Object -First 1
         if ($null -eq $raw) { Add-Line 'waiting for the data disk'; Start-Sleep -Seconds 5; continue }
         if ($raw.IsOffline) { Set-Disk -Number $raw.Number -IsOffline $false }
         if ($raw.IsReadOnly) { Set-Disk -Number $raw.Number -IsReadOnly $false }

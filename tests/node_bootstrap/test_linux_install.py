@@ -5,14 +5,17 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from node_bootstrap.render import TEMPLATES
 from tests.node_bootstrap.test_render import shellcheck
 
 INSTALL = (TEMPLATES / "linux_install.sh").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
 CLOSE = TEMPLATES / "linux_close_metadata.sh"
 # Without these the runner could not start tasks as their account, end them, or look for what they left.
 CAPABILITIES = {"CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN", "CAP_FOWNER", "CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE"}
@@ -20,7 +23,7 @@ CAPABILITIES = {"CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN", "CAP_FOWNER
 
 def unit(metadata_for_tasks: str = "") -> str:
     """The unit as the install script writes it."""
-    start, end = INSTALL.index("# Without these rules nothing starts"), INSTALL.index("begin 7 service")
+    start, end = INSTALL.index("# Without these rules"), INSTALL.index("begin 7 service")
     given = (
         "set -euo pipefail; here=/opt/millpond/0123; account=millpond-task; work=/mnt/millpond"
         "; state=/var/lib/millpond"
@@ -60,6 +63,14 @@ def test_the_unit_keeps_the_runner_running_and_takes_its_rights_away() -> None:
         "/usr/bin/env /usr/bin/python3 -P -m node_bootstrap.runner /var/lib/millpond/runner.json"
     ]
     assert sections["Unit"]["RequiresMountsFor"] == ["/mnt/millpond"]
+
+
+def test_the_unit_is_as_reviewed() -> None:
+    """What the install script writes is the golden file; MILLPOND_WRITE_GOLDEN=1 writes it anew for review."""
+    golden = Path(__file__).parent / "golden" / "millpond.service"
+    if os.environ.get("MILLPOND_WRITE_GOLDEN"):
+        golden.write_text(unit(), encoding="utf-8")
+    assert unit() == golden.read_text(encoding="utf-8")
 
 
 def test_the_metadata_address_is_open_to_tasks_only_where_asked() -> None:
@@ -174,3 +185,47 @@ def test_the_account_does_not_reach_what_the_node_does(tool: str, tmp_path: Path
         check=False,
     )
     assert done.stdout.splitlines() == [str([True] * 4), str([False, False, False, True])], done.stderr
+
+
+# What the runner does with its rights: it gives a task its folder, starts it as its account, ends it with all it began.
+RUN_A_TASK = """
+import sys, threading
+from pathlib import Path
+from node_bootstrap.protocol import ExitCodeRules, Outcome
+from node_bootstrap.runner.account import account_named, hand_over
+from node_bootstrap.runner.task_process import Command, TaskProcess
+top = Path(sys.argv[1])
+folder = top / "wd"
+folder.mkdir()
+hand_over(folder, account_named("nobody"))
+process = TaskProcess()
+def stop():
+    while not (folder / "who").exists() or not (folder / "who").read_text():
+        pass
+    process.stop(Outcome.CANCELLED, "asked")
+threading.Thread(target=stop, daemon=True).start()
+words = ["bash", "-c", "setsid sleep 600 & id -un >who; sleep 600"]
+environment = {"PATH": "/usr/bin:/bin", "MILLPOND_RUN": str(folder)}
+given = Command(words, folder, environment, top / "out", top / "err", str(folder), account_named("nobody"), 30.0)
+print((process.run(given, ExitCodeRules()).outcome.value, (folder / "who").read_text()))
+"""
+
+
+def test_the_capabilities_that_the_unit_leaves_are_enough() -> None:
+    """With these alone and no new rights, a task runs as its account and is ended, children of other sessions too."""
+    if os.getuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("not root, or no setpriv")
+    kept = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in sorted(CAPABILITIES))
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        done = subprocess.run(
+            ["setpriv", "--no-new-privs", f"--bounding-set=-all,{kept}", sys.executable, "-c", RUN_A_TASK, folder],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        left = [each for each in psutil.process_iter(["cwd"]) if (each.info["cwd"] or "").startswith(folder)]
+    assert done.stdout.strip() == str(("cancelled", "nobody\n")), done.stderr
+    assert left == []
