@@ -19,7 +19,11 @@ _NO_WISHES = BootPlan()
 SYSTEM_FILES = MappingProxyType(
     {
         OperatingSystem.LINUX: MappingProxyType(
-            {"install.sh": "linux_install.sh", "close-metadata.sh": "linux_close_metadata.sh"}
+            {
+                "install.sh": "linux_install.sh",
+                "close-metadata.sh": "linux_close_metadata.sh",
+                "data-disk.sh": "linux_data_disk.sh",
+            }
         ),
         OperatingSystem.WINDOWS: MappingProxyType(
             {"install.ps1": "windows_install.ps1", "service.cs": "windows_service.cs"}

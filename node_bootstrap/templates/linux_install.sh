@@ -149,33 +149,9 @@ work=""
 if [[ -n "$owns_machine" ]]; then
   begin 4 disk
   if [[ -n "$data_disk" ]]; then
-    # The pool's data disk, at LUN 0 (docs: azure-vm-utils, by SCSI and by NVMe): tasks work on it.
-    mount=/srv/millpond device=""
-    for ((tries = 0; tries < 60; tries++)); do
-      for link in /dev/disk/azure/scsi1/lun0 /dev/disk/azure/data/by-lun/0; do
-        if [[ -e "$link" ]]; then device="$(readlink -f "$link")"; fi
-      done
-      [[ -z "$device" ]] || break
-      echo "waiting for the data disk"
-      sleep 5
-    done
-    if [[ ! -b "$device" ]]; then
-      echo "there is no data disk with LUN 0; see that the group's data_disk was attached"
-      false
-    fi
-    # Formatted only when blank: blkid knows of nothing on it (2).
-    found=0
-    blkid -p "$device" || found=$?
-    if [[ "$found" == 2 ]]; then mkfs.ext4 -q -L millpond "$device"; fi
-    disk_id="$(blkid -p -o value -s UUID "$device")"
-    mkdir -p "$mount"
-    if ! grep -q "^UUID=$disk_id " /etc/fstab; then
-      sed -i "\\| $mount |d" /etc/fstab
-      echo "UUID=$disk_id $mount ext4 defaults,nofail,x-systemd.device-timeout=90s 0 2" >>/etc/fstab
-      [[ -z "$systemd" ]] || systemctl daemon-reload
-    fi
-    mountpoint -q "$mount" || mount "$mount"
-    work="$mount/work"
+    # The pool's data disk: tasks work on it.
+    bash "$here/data-disk.sh" /srv/millpond
+    work=/srv/millpond/work
   else
     # The size's temporary disk, where the image has mounted it: faster than the OS disk, and made for what is lost.
     for link in /dev/disk/cloud/azure_resource-part1 /dev/disk/azure/resource-part1; do

@@ -57,6 +57,7 @@ def test_systems_differ_by_their_install_script() -> None:
     assert names[OperatingSystem.LINUX] ^ names[OperatingSystem.WINDOWS] == {
         "install.sh",
         "close-metadata.sh",
+        "data-disk.sh",
         "install.ps1",
         "service.cs",
     }

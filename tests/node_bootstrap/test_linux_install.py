@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -104,9 +106,10 @@ def test_systemd_finds_what_is_wrong(tmp_path: Path) -> None:
     assert "OomPolicy" in done.stdout + done.stderr
 
 
-def test_the_closing_script_passes_shellcheck() -> None:
+@pytest.mark.parametrize("script", [CLOSE, TEMPLATES / "linux_data_disk.sh"], ids=lambda path: path.stem)
+def test_the_scripts_beside_pass_shellcheck(script: Path) -> None:
     """No finding, not even of style."""
-    done = subprocess.run([shellcheck(), "--shell=bash", str(CLOSE)], capture_output=True, text=True, check=False)
+    done = subprocess.run([shellcheck(), "--shell=bash", str(script)], capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("", 0)
 
 
@@ -229,3 +232,70 @@ def test_the_capabilities_that_the_unit_leaves_are_enough() -> None:
         left = [each for each in psutil.process_iter(["cwd"]) if (each.info["cwd"] or "").startswith(folder)]
     assert done.stdout.strip() == str(("cancelled", "nobody\n")), done.stderr
     assert left == []
+
+
+# In mounts of its own: /dev with one disk at LUN 0, a copy of /etc, an empty /srv. Then the script, twice.
+DISK = """
+set -e
+read -r major minor < <(stat -c '%Hr %Lr' "$LOOP")
+mkdir "$TOP/etc" && cp -a /etc/. "$TOP/etc/" && mount --bind "$TOP/etc" /etc
+mount -t tmpfs none /dev && mknod /dev/null c 1 3 && mknod "$LOOP" b "$major" "$minor" && ln -s /proc/self/fd /dev/fd
+mount -t tmpfs none /srv
+mkdir -p /dev/disk/azure/scsi1 && ln -s "$LOOP" /dev/disk/azure/scsi1/lun0
+: >/etc/fstab
+bash "$SCRIPT" /srv/millpond
+echo kept >/srv/millpond/file
+bash "$SCRIPT" /srv/millpond
+umount /srv/millpond
+bash "$SCRIPT" /srv/millpond
+cat /srv/millpond/file
+grep -c /srv/millpond /etc/fstab
+"""
+
+
+@contextmanager
+def disk(path: Path) -> Iterator[str]:
+    """A file as a disk; its device."""
+    tools = ("losetup", "unshare", "mkfs.ext4", "blkid", "lsblk")
+    if os.getuid() != 0 or not all(map(shutil.which, tools)):
+        pytest.skip("not root, or no tools for disks")
+    attached = subprocess.run(["losetup", "-f", "--show", str(path)], capture_output=True, text=True, check=False)
+    if attached.returncode != 0:
+        pytest.skip("no loop devices here")
+    try:
+        yield attached.stdout.strip()
+    finally:
+        subprocess.run(["losetup", "-d", attached.stdout.strip()], check=True)
+
+
+def mount_disk(loop: str, top: Path) -> subprocess.CompletedProcess[str]:
+    """Run the script on a disk, as on a machine that has it."""
+    given = {**os.environ, "LOOP": loop, "TOP": str(top), "SCRIPT": str(TEMPLATES / "linux_data_disk.sh")}
+    command = ["unshare", "-m", "bash", "-c", DISK]
+    return subprocess.run(command, env=given, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_blank_data_disk_is_formatted_once(tmp_path: Path) -> None:
+    """Run three times, also after it was unmounted: what was written stays, and it is mounted by one line."""
+    image = tmp_path / "disk.img"
+    with image.open("wb") as file:
+        file.truncate(32 * 1024 * 1024)
+    with disk(image) as loop:
+        done = mount_disk(loop, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-2:] == ["kept", "1"]
+
+
+def test_a_data_disk_with_something_else_on_it_is_left_as_it_is(tmp_path: Path) -> None:
+    """Another file system is no blank disk: the script fails, names it and its own line, and writes nothing."""
+    image = tmp_path / "disk.img"
+    with image.open("wb") as file:
+        file.truncate(32 * 1024 * 1024)
+    subprocess.run(["mkfs.ext2", "-q", str(image)], check=True)
+    before = image.read_bytes()
+    with disk(image) as loop:
+        done = mount_disk(loop, tmp_path)
+    assert done.returncode != 0
+    assert "something else on it than our file system (ext2)" in done.stdout
+    assert "data-disk.sh failed at line" in done.stdout
+    assert image.read_bytes() == before
