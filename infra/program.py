@@ -38,7 +38,8 @@ from infra.components.storage import Storage, StorageArgs
 from infra.config import StackConfig, StorageAccess, from_engine, parse
 from infra.findings import ConfigError
 from infra.publish import Artifact, Patience, PublishError, bundle_artifact, mirrored_artifact, publish, settings_url
-from node_bootstrap.render import PYTHON_SUFFIXES
+from node_bootstrap.boot_plan import BootPlan
+from node_bootstrap.render import PYTHON_SUFFIXES, OperatingSystem
 from scheduler.settings import PoolSettings, SchedulerSettings
 
 # The application that `az login` signs people in to (docs: first-party application ids); every other one is a program.
@@ -84,7 +85,7 @@ def declare(config: StackConfig, resource_manager: str) -> None:
     endpoints = _private_endpoints(config, place, network, storage, batch)
     deployer = Principal(client.object_id, client.client_id.apply(_principal_type))
     access = DeployerAccess("deployer", DeployerAccessArgs(place, storage, deployer))
-    software = {pool.name: build_software(pool) for pool in config.pools}
+    software = _software(config)
     pools = [
         Pool(
             pool.name,
@@ -173,6 +174,18 @@ def _private_endpoints(
     return PrivateEndpoints(
         "endpoints", PrivateEndpointsArgs(place, network.network_id, network.endpoints_subnet_id, targets)
     )
+
+
+def _software(config: StackConfig) -> dict[str, Software]:
+    """Pack what each pool's nodes run; once for all that wish the same, as a stack may have a hundred pools."""
+    made: dict[tuple[OperatingSystem, BootPlan], Software] = {}
+    software = {}
+    for pool in config.pools:
+        wish = (pool.machine_image.system, pool.bootstrap.plan)
+        if wish not in made:
+            made[wish] = build_software(pool)
+        software[pool.name] = made[wish]
+    return software
 
 
 def _artifacts(config: StackConfig, software: Mapping[str, Software]) -> tuple[Artifact, ...]:

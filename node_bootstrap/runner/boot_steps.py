@@ -9,8 +9,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,7 +46,6 @@ class _Machine:
     recorder: BootRecorder
     folder: Path
     environment: Mapping[str, str]
-    sleep: Callable[[float], None] = field(default=time.sleep)
 
 
 def main(arguments: list[str]) -> int:
@@ -98,7 +97,7 @@ def _run_command(machine: _Machine, step: str, command: StartCommand) -> None:
     said = ""
     for attempt in range(command.retries + 1):
         if attempt:
-            machine.sleep(pause)
+            time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
         _began(machine, COMMANDS_NUMBER, step, started, said)
         code, output = _attempt(machine, step, script, command.timeout_seconds)
