@@ -34,6 +34,7 @@ PURE = ("scheduler.errors", "scheduler.model", "scheduler.policy", "scheduler.ca
 STANDARD_LIBRARY_ONLY = (
     *PURE,
     "scheduler.dispatch",
+    "node_bootstrap.boot_plan",
     "node_bootstrap.codec",
     "node_bootstrap.protocol",
     "node_bootstrap.runner",
