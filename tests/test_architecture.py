@@ -51,6 +51,7 @@ FORMULA_USERS = ("scheduler.formula", "scheduler.cli", "scheduler.simulator")
 STANDARD_LIBRARY_ONLY = (
     *PURE,
     "scheduler.dispatch",
+    "node_bootstrap.boot_plan",
     "node_bootstrap.codec",
     "node_bootstrap.protocol",
     "node_bootstrap.runner",
