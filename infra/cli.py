@@ -65,6 +65,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "scheduler": Command(
             "scheduler.cli.process", "scheduler", "Run the scheduler of a stack.", speaks_to_stack=True
         ),
+        "formula": Command(
+            "scheduler.cli.formula", "formula", "Check, run, lint and compile Azure Batch autoscale formulas."
+        ),
         "local": Command("infra.local.cli", "app", "Start, stop and look at the Azure of this machine."),
     }
 )

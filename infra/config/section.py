@@ -7,8 +7,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from infra import naming
-from infra.durations import DURATION_RULE, parse_duration
 from infra.findings import wrong
+from scheduler.durations import DURATION_RULE, parse_duration
 
 
 class Section(BaseModel):

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from infra.catalog import IMAGES, find_image
 from infra.config import StackConfig, StorageAccess, from_engine, parse
-from infra.durations import parse_duration
 from infra.findings import ConfigError, Finding
 from infra.stacks import settings_of
 from node_bootstrap.render import OperatingSystem
 from scheduler.catalog import VM_SIZES
+from scheduler.durations import parse_duration
 from scheduler.policy import ScalingPolicy
 
 
