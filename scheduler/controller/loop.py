@@ -85,15 +85,18 @@ class Controller:
         """Whether this controller led in its last step."""
         return self._epoch is not None
 
-    def step(self, now: datetime) -> None:
-        """Do everything once, if this process leads. `ConflictError` when the deployment belongs to another store."""
+    def step(self, now: datetime) -> bool:
+        """Do everything once, if this process leads, and say whether nodes had something to report.
+
+        `ConflictError` when the deployment belongs to another store.
+        """
         try:
             epoch = self._attempt("epoch", self._epoch_begun) if self._leads_now() else None
-            if epoch is not None:
-                self._parts(epoch, now)
+            return epoch is not None and self._parts(epoch, now)
         except StaleLeaderError as error:
             _LOG.warning("leadership has ended: %s", error)
             self._end()
+            return False
 
     def release(self) -> None:
         """Give leadership up, so that another need not wait for the lease to run out."""
@@ -128,19 +131,20 @@ class Controller:
     def _end(self) -> None:
         self._epoch = None
 
-    def _parts(self, epoch: int, now: datetime) -> None:
+    def _parts(self, epoch: int, now: datetime) -> bool:
         self._attempt("settings", lambda: self._take_up_settings(epoch, now))
         reading = self._attempt("observe", lambda: self._fleet.observe(epoch, now))
         if reading is None:
-            return
+            return False
         # Statuses first, so that an event which gives a message back meets the newest word on who holds it.
-        self._attempt("collect", lambda: self._collect.step(epoch, now, reading.observation.held))
+        events = self._attempt("collect", lambda: self._collect.step(epoch, now, reading.observation.held))
         overdue = self._reconciled_at is None or now - self._reconciled_at >= self._reconcile_interval
         if overdue or not reading.observation.abandoned <= self._abandoned:
             self._attempt("reconcile", lambda: self._reconcile_once(epoch, reading, now))
         self._attempt("feed", lambda: self._feed.step(epoch, reading.slots, now))
         self._attempt("fleet", lambda: self._fleet.act(epoch, reading, now))
         self._attempt("sample", lambda: self._fleet.sample(epoch, reading, now))
+        return bool(events)
 
     def _reconcile_once(self, epoch: int, reading: FleetReading, now: datetime) -> None:
         self._reconcile.step(epoch, reading.observation, now)

@@ -15,7 +15,7 @@ from scheduler.adapters.azure_storage import AzureBlobs, AzureQueues
 from scheduler.adapters.memory import ManualClock, MemoryBlobs, MemoryQueues
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
 from scheduler.ports.storage import Blobs, Queues
-from tests.scheduler.adapters.conftest import Storage, UnsignedCredential
+from tests.azurite import Storage, UnsignedCredential
 
 REAL = pytest.param("azure", marks=pytest.mark.system)
 NUMBERS = itertools.count()
@@ -127,7 +127,7 @@ def test_events_are_received_once_and_counted_until_deleted(side: QueueSide) -> 
     assert side.queues.receive_events(100) == ()
     assert side.queues.depth(EVENTS_QUEUE) == 40
     for event in (*received, received[0]):
-        side.queues.delete_event(event)
+        side.queues.delete_events([event])
     assert side.queues.depth(EVENTS_QUEUE) == 0
 
 
@@ -213,7 +213,7 @@ def test_an_event_that_is_not_ours_comes_as_it_is(storage: Storage) -> None:
         service.get_queue_client(EVENTS_QUEUE).send_message("not base64!")
         received = queues.receive_events(10)
         assert [event.body for event in received] == ["not base64!"]
-        queues.delete_event(received[0])
+        queues.delete_events(received[:1])
         assert queues.depth(EVENTS_QUEUE) == 0
     queues.close()
 
