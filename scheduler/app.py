@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.controller.fleet import Fleet
 from scheduler.controller.loop import Controller
+from scheduler.controller.pace import pace_of
 from scheduler.controller.reconcile import Reconcile
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
 from scheduler.model import StorageAddress
@@ -46,10 +47,6 @@ _ADDRESSES = (
     "queue_endpoint",
     "batch_endpoint",
 )
-
-
-# After a step in which nodes reported, more reports are on their way, and what they free can be handed out.
-_PART_WHILE_NODES_REPORT = 0.1
 
 
 class _Closing(Protocol):
@@ -161,15 +158,14 @@ class App:
     controller: Controller
     clock: Clock
     bell: Bell
-    interval: float
     close: Callable[[], None]
 
     def run(self, stop: threading.Event) -> None:
-        """Step, wait the interval or for the bell, and again, until stopped; then give up the lead and close all."""
+        """Step, wait as long as it says or for the bell, and again, until stopped; then give up the lead and close."""
         try:
             while not stop.is_set():
-                progressed = self.controller.step(self.clock.now())
-                self.bell.wait(self.interval * _PART_WHILE_NODES_REPORT if progressed else self.interval)
+                pause = self.controller.step(self.clock.now())
+                self.bell.wait(pause.total_seconds())
             self.controller.release()
         finally:
             self.close()
@@ -228,10 +224,12 @@ def _connected(
         database,
         source,
         fleet_store,
+        dispatch,
         collect=Collect(dispatch, queues, blobs),
         reconcile=Reconcile(dispatch, queues, blobs),
         feed=Feed(dispatch, queues, blobs),
         fleet=Fleet(fleet_store, dispatch, capacity, queues, blobs),
+        pace=pace_of(timedelta(seconds=interval)),
     )
     storage, bell = StorageAddress(blob_endpoint=settings.blob_endpoint), Bell()
     return App(
@@ -239,7 +237,6 @@ def _connected(
         controller=controller,
         clock=clock,
         bell=bell,
-        interval=interval,
         close=opened.pop_all().close,
     )
 

@@ -26,6 +26,7 @@ from scheduler.ports.storage import BlobEntry, ReceivedEvent
 
 # As the Azure adapter's: long enough to apply a batch of events in one transaction.
 _EVENT_VISIBILITY = timedelta(seconds=30)
+_MOST_EVENTS = 32
 
 
 class ManualClock:
@@ -110,7 +111,7 @@ class MemoryQueues:
 
     def receive_events(self, limit: int) -> tuple[ReceivedEvent, ...]:
         """Receive events, oldest first, hidden for 30 s."""
-        received = self.receive(EVENTS_QUEUE, _EVENT_VISIBILITY, limit)
+        received = self.receive(EVENTS_QUEUE, _EVENT_VISIBILITY, min(limit, _MOST_EVENTS))
         return tuple(ReceivedEvent(item.body, f"{item.number} {item.receipt}") for item in received)
 
     def delete_events(self, events: Sequence[ReceivedEvent]) -> None:

@@ -24,6 +24,10 @@ from scheduler.model import PoolDemand
 class DispatchStore(Protocol):
     """Tasks on their way to nodes and back."""
 
+    def has_work(self) -> bool:
+        """Whether any armed job has not ended, or any message is not accounted for."""
+        ...
+
     def demand(self, pool: str) -> PoolDemand:
         """Aggregate the pool's open tasks; `mean_task_seconds` is weighted by the steps that wait, where known."""
         ...

@@ -32,7 +32,7 @@ class Queues(Protocol):
         ...
 
     def receive_events(self, limit: int) -> tuple[ReceivedEvent, ...]:
-        """Receive events, hidden from others for a while."""
+        """Receive events, at most 32 at once, hidden from others for a while."""
         ...
 
     def delete_events(self, events: Sequence[ReceivedEvent]) -> None:

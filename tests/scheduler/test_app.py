@@ -1,7 +1,7 @@
 """The composition root: addresses, settings, running and closing."""
 
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -106,13 +106,14 @@ def test_running_steps_until_stopped() -> None:
     stop = threading.Event()
 
     class Counting:
-        def step(self, now: datetime) -> None:
+        def step(self, now: datetime) -> timedelta:
             done.append("step")
             if done.count("step") == 3:
                 stop.set()
+            return timedelta(milliseconds=1)
 
         def release(self) -> None:
             done.append("release")
 
-    App(None, Counting(), ManualClock(), Bell(), 0.001, lambda: done.append("close")).run(stop)  # type: ignore[arg-type]
+    App(None, Counting(), ManualClock(), Bell(), lambda: done.append("close")).run(stop)  # type: ignore[arg-type]
     assert done == ["step", "step", "step", "release", "close"]

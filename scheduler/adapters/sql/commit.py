@@ -1,4 +1,4 @@
-"""What a node's word does to the tasks of a message: started, reported, given back (design sections 6.3 and 6.6)."""
+"""What a node's word does to the tasks of a message: started, reported (design section 6.6)."""
 
 import logging
 from collections import defaultdict
@@ -7,13 +7,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, case, func, insert, select, update
 
-from node_bootstrap.protocol import Manifest, Outcome, TaskRef, TaskReport
+from node_bootstrap.protocol import Manifest, Outcome, TaskReport
 from scheduler.adapters.sql.committed import pack_files
-from scheduler.adapters.sql.job_change import JobChange, Standing, end_of, standing_of
+from scheduler.adapters.sql.handed_out import (
+    Policies,
+    close_messages,
+    messages_named,
+    new_standing,
+    reason_of,
+    spent_by,
+)
+from scheduler.adapters.sql.job_change import JobChange, Standing, standing_of
 from scheduler.adapters.sql.job_schema import (
-    JOBS,
     MANIFESTS,
     MESSAGE_IS_OPEN,
     MESSAGES,
@@ -24,9 +31,8 @@ from scheduler.adapters.sql.job_schema import (
     TASKS,
 )
 from scheduler.dispatch.records import Start
-from scheduler.dispatch.retry import Spent, Verdict, retry_decision
+from scheduler.dispatch.retry import Verdict, retry_decision
 from scheduler.dispatch.run_times import POOL_SPAN, STEP_SPAN, moving_mean
-from scheduler.model import RetryPolicy
 
 _LOG = logging.getLogger(__name__)
 _WINS = frozenset({Outcome.SUCCESS, Outcome.IGNORABLE})
@@ -76,23 +82,6 @@ class _Words:
     manifests: list[_Told] = field(default_factory=list)
 
 
-class _Policies:
-    """Retry policies of a job's steps, each read once."""
-
-    def __init__(self, connection: Connection, job: int) -> None:
-        self._connection = connection
-        self._job = job
-        self._known: dict[int, RetryPolicy] = {}
-
-    def of(self, step: int) -> RetryPolicy:
-        """Give the policy of a step."""
-        if step not in self._known:
-            columns = select(STEPS.c.max_task_retries, STEPS.c.max_node_faults, STEPS.c.max_preemptions)
-            here = columns.where(STEPS.c.job == self._job, STEPS.c.position == step)
-            self._known[step] = RetryPolicy(*self._connection.execute(here).one())
-        return self._known[step]
-
-
 def record_words(
     connection: Connection, starts: Sequence[Start], manifests: Sequence[tuple[str, Manifest]], now: datetime
 ) -> frozenset[str]:
@@ -100,7 +89,7 @@ def record_words(
 
     One pass a job, whatever the number of messages: reading, changing and counting cost by statement, not by row.
     """
-    messages = _messages(
+    messages = messages_named(
         connection, [start.message_id for start in starts] + [each.message_id for _, each in manifests]
     )
     fresh = _fresh(connection, manifests)
@@ -189,7 +178,7 @@ def _start(
 def _commit(
     connection: Connection, change: JobChange, told: Sequence[_Told], tasks: Mapping[int, Row[Any]], now: datetime
 ) -> None:
-    policies = _Policies(connection, change.job.number)
+    policies = Policies(connection, change.job.number)
     applied = [_verdicts(change, policies, each, tasks) for each in told]
     numbers = _insert_manifests(connection, change.job.number, told, applied)
     _write_reports(change, [(each, found, number) for each, found, number in zip(told, applied, numbers, strict=True)])
@@ -241,54 +230,10 @@ def _close_reported(connection: Connection, messages: set[int], now: datetime) -
         out = select(TASKS.c.message).where(TASKS.c.message.in_(sorted(reported)), TASK_IS_OUT).distinct()
         reported -= set(connection.execute(out).scalars())
     if reported:
-        _close(connection, sorted(reported), now)
+        close_messages(connection, sorted(reported), now)
 
 
-def return_message(
-    connection: Connection,
-    message_id: str,
-    now: datetime,
-    *,
-    reason: str,
-    running: tuple[TaskRef, ...],
-    charge: bool,
-) -> bool:
-    """Make the unfinished tasks of a message ready again and close it; False when it is not known."""
-    found = _messages(connection, [message_id]).get(message_id)
-    if found is None:
-        return False
-    change = JobChange.of(connection, found.job_id, now)
-    # Read again: on PostgreSQL another may have closed it before the job's row was ours.
-    message = _messages(connection, [message_id])[message_id]
-    if message.closed_at is not None:
-        return True
-    policies = _Policies(connection, change.job.number)
-    rows: dict[tuple[int, Standing, Standing], list[dict[str, object]]] = defaultdict(list)
-    for task in _tasks_out(connection, message.number):
-        old = standing_of(task)
-        # Who ran the message says what ran; a runner that only meets it a second time cannot, but the store may.
-        ran = old is Standing.RUNNING or TaskRef(task.task_id, task.attempt) in running
-        if charge and ran:
-            verdict = retry_decision(Outcome.NODE_FAULT, _spent(task), policies.of(task.step), reason)
-        else:
-            verdict = Verdict(None, _spent(task), suspect=task.suspect, reason=reason if ran else task.reason)
-        new = _new_standing(change, verdict)
-        rows[task.step, old, new].append(
-            {
-                "task_id": task.task_id,
-                "node_faults": verdict.spent.node_faults,
-                "ended_at": now if new.completed else None,
-                "reason": _reason(new, verdict),
-            }
-        )
-    for (step, old, new), tasks in rows.items():
-        change.change_each(step, old, new, tasks)
-    _close(connection, [message.number], now)
-    change.settle()
-    return True
-
-
-def _verdicts(change: JobChange, policies: _Policies, told: _Told, tasks: Mapping[int, Row[Any]]) -> list[_Applied]:
+def _verdicts(change: JobChange, policies: Policies, told: _Told, tasks: Mapping[int, Row[Any]]) -> list[_Applied]:
     """Judge the reports that count: a success at or above the floor, any other of the current attempt only."""
     message = told.message
     applied: dict[int, _Applied] = {}
@@ -304,21 +249,9 @@ def _verdicts(change: JobChange, policies: _Policies, told: _Told, tasks: Mappin
             continue
         if report.outcome in _WINS and not wins:
             continue
-        verdict = retry_decision(report.outcome, _spent(task), policies.of(task.step), report.reason)
-        applied[report.task_id] = _Applied(task, report, verdict, old, _new_standing(change, verdict))
+        verdict = retry_decision(report.outcome, spent_by(task), policies.of(task.step), report.reason)
+        applied[report.task_id] = _Applied(task, report, verdict, old, new_standing(change, verdict))
     return list(applied.values())
-
-
-def _new_standing(change: JobChange, verdict: Verdict) -> Standing:
-    if verdict.result is not None:
-        return end_of(verdict.result)
-    if change.terminating:
-        return Standing.CANCELLED
-    return Standing.SUSPECT if verdict.suspect else Standing.READY
-
-
-def _reason(new: Standing, verdict: Verdict) -> str:
-    return "the job was cancelled" if new is Standing.CANCELLED else verdict.reason
 
 
 def _write_reports(change: JobChange, told: Iterable[tuple[_Told, Sequence[_Applied], int]]) -> None:
@@ -339,7 +272,7 @@ def _write_reports(change: JobChange, told: Iterable[tuple[_Told, Sequence[_Appl
                     "outcome": report.outcome.value,
                     "started_at": report.started_at if ends else None,
                     "ended_at": report.ended_at if ends else None,
-                    "reason": _reason(item.new, item.verdict),
+                    "reason": reason_of(item.new, item.verdict),
                 }
             )
     for (step, old, new), tasks in rows.items():
@@ -390,23 +323,11 @@ def _measure(connection: Connection, change: JobChange, applied: Iterable[_Appli
         connection.execute(update(POOL_TIMES).where(pool).values(mean_seconds=mean, measured=measured))
 
 
-def _messages(connection: Connection, message_ids: Sequence[str]) -> dict[str, Row[Any]]:
-    """Give messages by id, each with the id of its job."""
-    found = select(*MESSAGES.c, JOBS.c.job_id).join(JOBS, JOBS.c.number == MESSAGES.c.job)
-    rows: Iterable[Row[Any]] = connection.execute(found.where(MESSAGES.c.message_id.in_(message_ids)))
-    return {row.message_id: row for row in rows}
-
-
 def _fresh(connection: Connection, manifests: Sequence[tuple[str, Manifest]]) -> set[str]:
     """Give the manifests that have not been applied before."""
     blobs = [blob for blob, _ in manifests]
     known = connection.execute(select(MANIFESTS.c.blob).where(MANIFESTS.c.blob.in_(blobs))).scalars()
     return set(blobs).difference(known)
-
-
-def _tasks_out(connection: Connection, message: int) -> Sequence[Row[Any]]:
-    here = select(TASKS).where(TASKS.c.message == message, TASK_IS_OUT)
-    return connection.execute(here.order_by(TASKS.c.task_id)).all()
 
 
 def _tasks(connection: Connection, job: int, task_ids: set[int]) -> dict[int, Row[Any]]:
@@ -417,12 +338,3 @@ def _tasks(connection: Connection, job: int, task_ids: set[int]) -> dict[int, Ro
         for row in connection.execute(select(TASKS).where(TASKS.c.job == job, TASKS.c.task_id.in_(some))):
             found[row.task_id] = row
     return found
-
-
-def _spent(task: Row[Any]) -> Spent:
-    return Spent(task.retries, task.node_faults, task.preemptions)
-
-
-def _close(connection: Connection, messages: Sequence[int], now: datetime) -> None:
-    connection.execute(update(MESSAGES).where(MESSAGES.c.number.in_(messages)).values(closed_at=now, body=None))
-    connection.execute(delete(STOPS).where(STOPS.c.message.in_(messages)))

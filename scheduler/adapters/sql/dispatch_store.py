@@ -10,9 +10,10 @@ from itertools import islice
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from node_bootstrap.protocol import Manifest, ResolvedInputs, StopRef, TaskMessage, TaskRef, encode
-from scheduler.adapters.sql.commit import record_words, return_message
+from scheduler.adapters.sql.commit import record_words
 from scheduler.adapters.sql.committed import committed_files
 from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.give_back import return_message
 from scheduler.adapters.sql.job_change import JobChange, Standing
 from scheduler.adapters.sql.job_schema import (
     JOBS,
@@ -39,6 +40,7 @@ from scheduler.dispatch.records import (
 from scheduler.errors import NotFoundError
 from scheduler.model import JobResult, JobState, PoolDemand, TaskResult
 
+_UNFINISHED = (JobState.ACTIVE.value, JobState.TERMINATING.value)
 # Logs are a task's own, no inputs of the next step.
 _LOGS = frozenset({"stdout.txt", "stderr.txt"})
 
@@ -49,9 +51,16 @@ class SqlDispatchStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def has_work(self) -> bool:
+        """Whether any armed job has not ended, or any message is not accounted for."""
+        unfinished = select(JOBS.c.number).where(JOBS.c.state.in_(_UNFINISHED)).limit(1)
+        out = select(MESSAGES.c.number).where(MESSAGE_IS_OPEN).limit(1)
+        with self._database.read() as connection:
+            return any(connection.execute(query).first() is not None for query in (unfinished, out))
+
     def demand(self, pool: str) -> PoolDemand:
         """Aggregate the pool's open tasks from the counters of jobs and steps."""
-        unfinished = JOBS.c.state.in_([JobState.ACTIVE.value, JobState.TERMINATING.value])
+        unfinished = JOBS.c.state.in_(_UNFINISHED)
         with self._database.read() as connection:
             active, running = connection.execute(
                 select(

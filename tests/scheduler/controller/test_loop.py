@@ -55,6 +55,7 @@ class Stage:
             world.database,
             BlobSettings(world.blobs, BlobAddress("https://b/", SCHEDULER, SETTINGS_BLOB)),
             world.store,
+            world.dispatch,
             collect=Collect(world.dispatch, world.queues, world.blobs),
             reconcile=Reconcile(world.dispatch, world.queues, world.blobs),
             feed=Feed(world.dispatch, world.queues, world.blobs),
