@@ -174,7 +174,7 @@ class Controller:
 
     def _next_pause(self, events: int, longest: timedelta) -> timedelta:
         handed_out = self._fleet.wake(self._feed.take_sent())
-        self._pause = self._pace.quick if events or handed_out else 2 * self._pause
+        self._pause = self._pace.quick if events or handed_out else min(2 * self._pause, self._pace.interval)
         return min(self._pause, longest)
 
     def _look(self, epoch: int, now: datetime) -> timedelta:
