@@ -1,11 +1,13 @@
 """A real Azurite over HTTPS with Entra-like tokens, for the suites and benches that need storage and nothing else."""
 
 import base64
+import http.server
 import ipaddress
 import json
 import os
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,3 +135,44 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return certificate_file, key_file
+
+
+@contextmanager
+def metadata_address(credential: UnsignedCredential) -> Iterator[str]:
+    """Serve the metadata address: tokens, and no scheduled events."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            token = credential.get_token()
+            events = "/scheduledevents" in self.path
+            document = (
+                {"Events": []}
+                if events
+                else {
+                    "access_token": token.token,
+                    "expires_on": str(token.expires_on),
+                    "resource": "https://storage.azure.com",
+                    "token_type": "Bearer",
+                }
+            )
+            body = json.dumps(document).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

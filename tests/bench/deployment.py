@@ -3,7 +3,6 @@
 Nodes are there from the start (the set that lists them is in memory), so that booting machines is no part of a figure.
 """
 
-import http.server
 import json
 import os
 import signal
@@ -25,7 +24,7 @@ from scheduler.app import App, SystemClock, build_over
 from scheduler.model import GroupKey, GroupPriority, NodeGroup, NodePhase
 from scheduler.policy import ScalingPolicy
 from scheduler.settings import SETTINGS_BLOB, PoolSettings, SchedulerSettings, dump_settings
-from tests.azurite import Storage, UnsignedCredential, azurite
+from tests.azurite import Storage, azurite, metadata_address
 from tests.bench.measure import ROOT
 
 POOL = "bench"
@@ -62,7 +61,7 @@ def deployed(folder: Path, nodes: int) -> Iterator[Deployment]:
     """Start everything, wait until the nodes work, and leave nothing running."""
     with ExitStack() as opened:
         storage = opened.enter_context(azurite(folder, in_memory=False))
-        metadata = opened.enter_context(_metadata(storage.credential))
+        metadata = opened.enter_context(metadata_address(storage.credential))
         with QueueServiceClient(storage.queue_endpoint, storage.credential) as queues:
             queues.create_queue(QUEUE)
         app = _app(folder, storage, nodes)
@@ -144,35 +143,3 @@ def _runner(folder: Path, storage: Storage, node_id: str, metadata: str) -> Iter
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=40)
-
-
-@contextmanager
-def _metadata(credential: UnsignedCredential) -> Iterator[str]:
-    """Serve the metadata address: tokens, and no scheduled events."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            token = credential.get_token()
-            events = "/scheduledevents" in self.path
-            document = {"Events": []} if events else {"access_token": token.token, "expires_on": token.expires_on}
-            body = json.dumps(document).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
