@@ -20,6 +20,7 @@ from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
+from scheduler.adapters.sql.job_views import SqlJobViews
 from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.controller.fleet import Fleet
@@ -175,7 +176,7 @@ def build(settings_url: str, store_url: str, clock: Clock, credential: TokenCred
         )
         storage = StorageAddress(blob_endpoint=settings.blob_endpoint)
         return App(
-            service=Service(jobs, fleet_store, lambda: storage, clock),
+            service=Service(jobs, fleet_store, lambda: storage, clock, views=SqlJobViews(database), blobs=blobs),
             controller=controller,
             clock=clock,
             interval=interval,

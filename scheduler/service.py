@@ -3,23 +3,36 @@
 from collections.abc import Callable
 
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
+from scheduler.insight import Insight
 from scheduler.model import Decision, Job, NewJob, Node, OutputFile, PoolView, Sample, Step, StorageAddress, Task
 from scheduler.ports.clock import Clock
 from scheduler.ports.fleet_store import FleetStore
 from scheduler.ports.job_store import JobStore
+from scheduler.ports.job_views import JobViews
+from scheduler.ports.storage import Blobs
 from scheduler.settings import PoolSettings
+from scheduler.views import Explanation, FilePart, NodeLog, StepView
 
 
 class Service:
     """The scheduler as users meet it. Commands write the store only; the controller does the rest."""
 
     def __init__(
-        self, job_store: JobStore, fleet_store: FleetStore, storage: Callable[[], StorageAddress], clock: Clock
+        self,
+        job_store: JobStore,
+        fleet_store: FleetStore,
+        storage: Callable[[], StorageAddress],
+        clock: Clock,
+        *,
+        views: JobViews,
+        blobs: Blobs,
     ) -> None:
         self._jobs = job_store
         self._fleet = fleet_store
         self._storage = storage
         self._clock = clock
+        self._views = views
+        self._insight = Insight(job_store, views, fleet_store, blobs, self.list_pools)
 
     def create_job(self, new: NewJob) -> Job:
         """Open a draft, or give the job that this idempotency key opened."""
@@ -78,6 +91,29 @@ class Service:
         """Give the newest points of a pool's timeline, oldest first."""
         self._require_pool(pool, NotFoundError)
         return self._fleet.samples(pool, limit)
+
+    def drain_nodes(self, pool: str, node_ids: tuple[str, ...]) -> tuple[Node, ...]:
+        """Have nodes end what they run, take no more, and be removed. The controller does it, from the store."""
+        self._require_pool(pool, NotFoundError)
+        if not node_ids:
+            raise InvalidRequestError(f"no node is named; `millpond pool nodes {pool}` lists them")
+        return self._fleet.ask_drain(pool, tuple(dict.fromkeys(node_ids)), self._clock.now())
+
+    def list_steps(self, job_id: str) -> tuple[StepView, ...]:
+        """Give the steps of a job in order."""
+        return self._views.steps(job_id)
+
+    def explain(self, subject: str) -> Explanation:
+        """Say why a job, a task, a node or a pool is as it is."""
+        return self._insight.explain(subject, self._clock.now())
+
+    def read_file(self, job_id: str, task_id: int, path: str, offset: int = 0, limit: int = 1 << 20) -> FilePart:
+        """Give a piece of a committed file of a task, or of a log of its running attempt as it is now."""
+        return self._insight.read_file(job_id, task_id, path, offset, limit)
+
+    def node_log(self, node_id: str) -> NodeLog:
+        """Give what a node recorded of its boot and last said."""
+        return self._insight.node_log(node_id)
 
     def storage(self) -> StorageAddress:
         """Say where files go."""

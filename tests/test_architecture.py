@@ -13,9 +13,17 @@ MOST_LINES = 400
 # The layers of each package, lowest first. A module belongs to the entry with the longest matching name and may import
 # its own entry and those of lower layers; entries of one layer do not import each other.
 SCHEDULER_LAYERS = (
-    ("scheduler.errors", "scheduler.model", "scheduler.policy", "scheduler.catalog", "scheduler.settings"),
-    ("scheduler.autoscale", "scheduler.dispatch"),
+    (
+        "scheduler.errors",
+        "scheduler.model",
+        "scheduler.policy",
+        "scheduler.catalog",
+        "scheduler.settings",
+        "scheduler.views",
+    ),
+    ("scheduler.autoscale", "scheduler.dispatch", "scheduler.explain"),
     ("scheduler.ports",),
+    ("scheduler.insight",),
     ("scheduler.controller", "scheduler.service", "scheduler.adapters"),
     ("scheduler.app",),
     ("scheduler.api",),
@@ -29,8 +37,17 @@ SCHEDULER_LOWEST = {
     "scheduler.policy": set(),
     "scheduler.catalog": set(),
     "scheduler.settings": {"scheduler.errors", "scheduler.model", "scheduler.policy"},
+    "scheduler.views": {"scheduler.model"},
 }
-PURE = ("scheduler.errors", "scheduler.model", "scheduler.policy", "scheduler.catalog", "scheduler.autoscale")
+PURE = (
+    "scheduler.errors",
+    "scheduler.model",
+    "scheduler.policy",
+    "scheduler.catalog",
+    "scheduler.views",
+    "scheduler.autoscale",
+    "scheduler.explain",
+)
 STANDARD_LIBRARY_ONLY = (
     *PURE,
     "scheduler.dispatch",

@@ -6,11 +6,14 @@ from fastapi import Body, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from scheduler.api.files import part_response, whole_response
 from scheduler.api.guard import LoopbackGuard
 from scheduler.api.problem import MEDIA_TYPE, Problem, problem, problem_of
 from scheduler.errors import MillpondError
+from scheduler.insight import MAX_PART_BYTES
 from scheduler.model import Decision, Job, NewJob, Node, OutputFile, PoolView, Sample, Step, StorageAddress, Task
 from scheduler.ports.job_service import JobService
+from scheduler.views import Explanation, NodeLog, StepView
 
 _NOT_FOUND = 404
 _UNPROCESSABLE = 422
@@ -28,6 +31,7 @@ def create_app(service: JobService, token: str) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_no_route)
     _add_job_routes(app, service)
     _add_pool_routes(app, service)
+    _add_insight_routes(app, service)
     return app
 
 
@@ -85,6 +89,32 @@ def _add_pool_routes(app: FastAPI, service: JobService) -> None:
     @app.get("/v1/storage")
     def storage() -> StorageAddress:
         return service.storage()
+
+
+def _add_insight_routes(app: FastAPI, service: JobService) -> None:
+    @app.post("/v1/pools/{pool}/drain")
+    def drain_nodes(pool: str, nodes: Annotated[tuple[str, ...], Body(embed=True)]) -> tuple[Node, ...]:
+        return service.drain_nodes(pool, nodes)
+
+    @app.get("/v1/jobs/{job_id}/steps")
+    def list_steps(job_id: str) -> tuple[StepView, ...]:
+        return service.list_steps(job_id)
+
+    @app.get("/v1/why")
+    def explain(subject: str) -> Explanation:
+        return service.explain(subject)
+
+    @app.get("/v1/jobs/{job_id}/tasks/{task_id}/files/{path:path}")
+    def read_file(job_id: str, task_id: int, path: str, offset: int = 0, limit: int | None = None) -> Response:
+        if limit is None and offset == 0:
+            return whole_response(service, job_id, task_id, path)
+        return part_response(
+            service.read_file(job_id, task_id, path, offset, MAX_PART_BYTES if limit is None else limit)
+        )
+
+    @app.get("/v1/nodes/{node_id}/log")
+    def node_log(node_id: str) -> NodeLog:
+        return service.node_log(node_id)
 
 
 def _on_error(_request: Request, error: Exception) -> Response:

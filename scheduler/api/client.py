@@ -1,5 +1,6 @@
 """`JobService` over HTTP, for the command line and other programs."""
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -7,9 +8,11 @@ from urllib.parse import quote
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
+from scheduler.api.files import part_of
 from scheduler.api.problem import error_of
 from scheduler.errors import UnavailableError
 from scheduler.model import Decision, Job, NewJob, Node, OutputFile, PoolView, Sample, Step, StorageAddress, Task
+from scheduler.views import Explanation, FilePart, NodeLog, StepView
 
 _Record = TypeVar("_Record")
 
@@ -24,6 +27,9 @@ _NODES: TypeAdapter[tuple[Node, ...]] = TypeAdapter(tuple[Node, ...])
 _DECISIONS: TypeAdapter[tuple[Decision, ...]] = TypeAdapter(tuple[Decision, ...])
 _SAMPLES: TypeAdapter[tuple[Sample, ...]] = TypeAdapter(tuple[Sample, ...])
 _STORAGE = TypeAdapter(StorageAddress)
+_STEP_VIEWS: TypeAdapter[tuple[StepView, ...]] = TypeAdapter(tuple[StepView, ...])
+_EXPLANATION = TypeAdapter(Explanation)
+_NODE_LOG = TypeAdapter(NodeLog)
 
 _TIMEOUT_SECONDS = 30.0
 
@@ -106,6 +112,29 @@ class HttpJobService:
         """Give the newest points of a pool's timeline."""
         return self._record(_SAMPLES, "GET", f"/v1/pools/{_segment(pool)}/samples", query={"limit": limit})
 
+    def drain_nodes(self, pool: str, node_ids: tuple[str, ...]) -> tuple[Node, ...]:
+        """Have nodes drained and removed."""
+        body = TypeAdapter(dict[str, tuple[str, ...]]).dump_json({"nodes": node_ids})
+        return self._record(_NODES, "POST", f"/v1/pools/{_segment(pool)}/drain", body=body)
+
+    def list_steps(self, job_id: str) -> tuple[StepView, ...]:
+        """Give the steps of a job."""
+        return self._record(_STEP_VIEWS, "GET", f"/v1/jobs/{_segment(job_id)}/steps")
+
+    def explain(self, subject: str) -> Explanation:
+        """Say why something is as it is."""
+        return self._record(_EXPLANATION, "GET", "/v1/why", query={"subject": subject})
+
+    def read_file(self, job_id: str, task_id: int, path: str, offset: int = 0, limit: int = 1 << 20) -> FilePart:
+        """Give a piece of a file of a task."""
+        where = f"/v1/jobs/{_segment(job_id)}/tasks/{task_id}/files/{quote(path)}"
+        answer = self._answer("GET", where, query={"offset": offset, "limit": limit})
+        return part_of(path, offset, answer.content, answer.headers)
+
+    def node_log(self, node_id: str) -> NodeLog:
+        """Give what a node left of itself."""
+        return self._record(_NODE_LOG, "GET", f"/v1/nodes/{_segment(node_id)}/log")
+
     def storage(self) -> StorageAddress:
         """Say where files go."""
         return self._record(_STORAGE, "GET", "/v1/storage")
@@ -120,7 +149,12 @@ class HttpJobService:
                 f"are scheduler and command line of the same version? {error}"
             ) from error
 
-    def _send(self, method: str, path: str, *, body: bytes | None = None, query: dict[str, int] | None = None) -> bytes:
+    def _send(self, method: str, path: str, **options: Any) -> bytes:
+        return self._answer(method, path, **options).content
+
+    def _answer(
+        self, method: str, path: str, *, body: bytes | None = None, query: Mapping[str, int | str] | None = None
+    ) -> httpx.Response:
         headers = {} if body is None else {"Content-Type": "application/json"}
         try:
             answer = self._client.request(method, path, content=body, params=query or {}, headers=headers)
@@ -131,7 +165,7 @@ class HttpJobService:
             ) from error
         if not answer.is_success:
             raise error_of(answer.status_code, answer.content, f"{method} {self._url}{path}")
-        return answer.content
+        return answer
 
 
 def _segment(text: str) -> str:

@@ -74,7 +74,7 @@ class SqlJobStore:
         body = encode(_Chunk(steps))
         digest = sha256_hex(body.encode())
         with self._database.write() as connection:
-            job = _row(connection, job_id)
+            job = job_row(connection, job_id)
             old = connection.execute(
                 select(CHUNKS.c.hash).where(CHUNKS.c.job == job.number, CHUNKS.c.number == chunk)
             ).scalar()
@@ -121,7 +121,7 @@ class SqlJobStore:
     def job(self, job_id: str) -> Job:
         """Give a job."""
         with self._database.read() as connection:
-            job = _row(connection, job_id)
+            job = job_row(connection, job_id)
             names = select(STEPS.c.name).where(STEPS.c.job == job.number).order_by(STEPS.c.position)
             return _job(job, connection.execute(names).scalars())
 
@@ -137,16 +137,15 @@ class SqlJobStore:
     def tasks(self, job_id: str, after: int, limit: int) -> tuple[Task, ...]:
         """Give at most `limit` tasks with an id above `after`, in order of id."""
         with self._database.read() as connection:
-            job = _row(connection, job_id)
-            named = _with_steps(select(TASKS, STEPS.c.name.label("step_name"), STEPS.c.first_task_id))
-            rows = named.where(TASKS.c.job == job.number, TASKS.c.task_id > after)
+            job = job_row(connection, job_id)
+            rows = task_rows().where(TASKS.c.job == job.number, TASKS.c.task_id > after)
             found = connection.execute(rows.order_by(TASKS.c.task_id).limit(limit))
-            return tuple(_task(job_id, row) for row in found)
+            return tuple(task_view(job_id, row) for row in found)
 
     def outputs(self, job_id: str, task_id: int | None) -> tuple[OutputFile, ...]:
         """Give the files of the committed runs of a job or of one task."""
         with self._database.read() as connection:
-            job = _row(connection, job_id)
+            job = job_row(connection, job_id)
             one = () if task_id is None else (TASKS.c.task_id == task_id,)
             if (
                 one
@@ -173,7 +172,8 @@ def _job_id(new: NewJob) -> str:
     return f"{name}-{hashlib.sha256(new.idempotency_key.encode()).hexdigest()[:12]}"
 
 
-def _row(connection: Connection, job_id: str) -> Row[tuple[object, ...]]:
+def job_row(connection: Connection, job_id: str) -> Row[tuple[object, ...]]:
+    """Give a job's row; `NotFoundError`."""
     job = connection.execute(select(JOBS).where(JOBS.c.job_id == job_id)).first()
     if job is None:
         raise NotFoundError(f"there is no job {job_id}; `millpond job list` shows all")
@@ -243,8 +243,10 @@ def _task_total(connection: Connection, number: int) -> int:
     return int(connection.execute(total).scalar_one())
 
 
-def _with_steps(query: Select[tuple[object, ...]]) -> Select[tuple[object, ...]]:
-    return query.join(STEPS, (STEPS.c.job == TASKS.c.job) & (STEPS.c.position == TASKS.c.step))
+def task_rows() -> Select[tuple[object, ...]]:
+    """Select tasks with what `task_view` needs of their steps."""
+    named = select(TASKS, STEPS.c.name.label("step_name"), STEPS.c.first_task_id)
+    return named.join(STEPS, (STEPS.c.job == TASKS.c.job) & (STEPS.c.position == TASKS.c.step))
 
 
 def _job(row: Row[tuple[object, ...]], steps: Iterable[str]) -> Job:
@@ -264,7 +266,8 @@ def _job(row: Row[tuple[object, ...]], steps: Iterable[str]) -> Job:
     )
 
 
-def _task(job_id: str, row: Row[tuple[object, ...]]) -> Task:
+def task_view(job_id: str, row: Row[tuple[object, ...]]) -> Task:
+    """Make a task as people see it of a row of `task_rows`."""
     return Task(
         job_id=job_id,
         task_id=row.task_id,
