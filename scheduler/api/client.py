@@ -31,7 +31,7 @@ _STEP_VIEWS: TypeAdapter[tuple[StepView, ...]] = TypeAdapter(tuple[StepView, ...
 _EXPLANATION = TypeAdapter(Explanation)
 _NODE_LOG = TypeAdapter(NodeLog)
 
-_TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 
 
 class HttpJobService:
@@ -40,13 +40,13 @@ class HttpJobService:
     `UnavailableError` also when nobody answers, `AccessDeniedError` when the token is refused.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._url = url.rstrip("/")
         # The scheduler is on this machine: proxies from the environment must not see the token.
         self._client = httpx.Client(
             base_url=self._url,
             headers={"Authorization": f"Bearer {token}"},
-            timeout=_TIMEOUT_SECONDS,
+            timeout=timeout_seconds,
             trust_env=False,
         )
 
