@@ -107,7 +107,7 @@ class Insight:
             raise InvalidRequestError(
                 f"offset {offset}, limit {limit}: the offset is at least 0, the limit from 1 to {MAX_PART_BYTES}"
             )
-        task = self._task(job_id, task_id)
+        task = self._jobs.task(job_id, task_id)
         if task.state is TaskState.COMPLETED:
             return self._committed(task, path, offset, limit)
         if path not in LOGS:
@@ -130,7 +130,7 @@ class Insight:
     def _explain_task(self, job_id: str, task_id: int, now: datetime) -> Explanation:
         job = self._jobs.job(job_id)
         known = TaskFacts(
-            task=self._task(job_id, task_id),
+            task=self._jobs.task(job_id, task_id),
             job=job,
             steps=self._views.steps(job_id),
             handout=self._views.handout(job_id, task_id),
@@ -145,14 +145,6 @@ class Insight:
             return None
         nodes = tuple(node for node in self._fleet.nodes(name) if node.phase is not NodePhase.GONE)
         return PoolFacts(view, nodes, self._fleet.decisions(name, _POOL_DECISIONS))
-
-    def _task(self, job_id: str, task_id: int) -> Task:
-        found = self._jobs.tasks(job_id, task_id - 1, 1)
-        if not found or found[0].task_id != task_id:
-            raise NotFoundError(
-                f"job {job_id} has no task {task_id}; list its tasks with `millpond job show {job_id} --tasks`"
-            )
-        return found[0]
 
     def _committed(self, task: Task, path: str, offset: int, limit: int) -> FilePart:
         outputs = self._jobs.outputs(task.job_id, task.task_id)

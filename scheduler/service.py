@@ -4,7 +4,20 @@ from collections.abc import Callable
 
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
 from scheduler.insight import Insight
-from scheduler.model import Decision, Job, NewJob, Node, OutputFile, PoolView, Sample, Step, StorageAddress, Task
+from scheduler.model import (
+    Decision,
+    Job,
+    NewJob,
+    Node,
+    OutputFile,
+    PoolView,
+    Sample,
+    Step,
+    StorageAddress,
+    Task,
+    TaskResult,
+    TaskState,
+)
 from scheduler.ports.clock import Clock
 from scheduler.ports.fleet_store import FleetStore
 from scheduler.ports.job_store import JobStore
@@ -55,19 +68,44 @@ class Service:
         """Give a job."""
         return self._jobs.job(job_id)
 
-    def list_jobs(self) -> tuple[Job, ...]:
-        """Give every job, newest first."""
-        return self._jobs.jobs()
+    def list_jobs(self, before: str | None = None, limit: int = 1000) -> tuple[Job, ...]:
+        """Give jobs, newest first; with `before`, only those older than that job."""
+        _check_limit(limit)
+        return self._jobs.jobs(before, limit)
 
     def cancel_job(self, job_id: str) -> Job:
         """Cancel a job. A completed one stays as it is."""
         return self._jobs.cancel_job(job_id, self._clock.now())
 
-    def list_tasks(self, job_id: str, after: int = -1, limit: int = 1000) -> tuple[Task, ...]:
+    def requeue_job(self, job_id: str, task_ids: tuple[int, ...] | None = None) -> Job:
+        """Run completed tasks again: those named, or all that did not succeed."""
+        if task_ids is not None and not task_ids:
+            raise InvalidRequestError("no task is named; name some, or leave them out to requeue what did not succeed")
+        return self._jobs.requeue_job(job_id, task_ids, self._clock.now())
+
+    def set_priority(self, job_id: str, priority: int) -> Job:
+        """Change the priority of what is not on a queue yet."""
+        return self._jobs.set_priority(job_id, priority)
+
+    def delete_job(self, job_id: str) -> None:
+        """Remove a completed job with its outputs; the controller does it, and goes on wherever it was stopped."""
+        self._jobs.begin_delete(job_id)
+
+    def get_task(self, job_id: str, task_id: int) -> Task:
+        """Give a task."""
+        return self._jobs.task(job_id, task_id)
+
+    def list_tasks(
+        self,
+        job_id: str,
+        after: int = -1,
+        limit: int = 1000,
+        state: TaskState | None = None,
+        result: TaskResult | None = None,
+    ) -> tuple[Task, ...]:
         """Give tasks with an id above `after`, in order of id."""
-        if limit < 1:
-            raise InvalidRequestError(f"limit is {limit}, must be at least 1")
-        return self._jobs.tasks(job_id, after, limit)
+        _check_limit(limit)
+        return self._jobs.tasks(job_id, after, limit, state, result)
 
     def list_outputs(self, job_id: str, task_id: int | None = None) -> tuple[OutputFile, ...]:
         """Give the committed files of a job or of one task."""
@@ -140,3 +178,8 @@ class Service:
             raise UnavailableError("the scheduler has not read the pools of its settings yet; try again in a moment")
         if pool not in names:
             raise error(f"there is no pool {pool!r}; there are: {', '.join(names)}")
+
+
+def _check_limit(limit: int) -> None:
+    if limit < 1:
+        raise InvalidRequestError(f"limit is {limit}, must be at least 1")

@@ -11,7 +11,20 @@ from scheduler.api.guard import LoopbackGuard
 from scheduler.api.problem import MEDIA_TYPE, Problem, problem, problem_of
 from scheduler.errors import MillpondError
 from scheduler.insight import MAX_PART_BYTES
-from scheduler.model import Decision, Job, NewJob, Node, OutputFile, PoolView, Sample, Step, StorageAddress, Task
+from scheduler.model import (
+    Decision,
+    Job,
+    NewJob,
+    Node,
+    OutputFile,
+    PoolView,
+    Sample,
+    Step,
+    StorageAddress,
+    Task,
+    TaskResult,
+    TaskState,
+)
 from scheduler.ports.job_service import JobService
 from scheduler.views import Explanation, NodeLog, StepView
 
@@ -30,6 +43,7 @@ def create_app(service: JobService, token: str) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_no_route)
     _add_job_routes(app, service)
+    _add_task_routes(app, service)
     _add_pool_routes(app, service)
     _add_insight_routes(app, service)
     return app
@@ -41,8 +55,8 @@ def _add_job_routes(app: FastAPI, service: JobService) -> None:
         return service.create_job(new)
 
     @app.get("/v1/jobs")
-    def list_jobs() -> tuple[Job, ...]:
-        return service.list_jobs()
+    def list_jobs(before: str | None = None, limit: _Limit = 1000) -> tuple[Job, ...]:
+        return service.list_jobs(before, limit)
 
     @app.get("/v1/jobs/{job_id}")
     def get_job(job_id: str) -> Job:
@@ -60,9 +74,33 @@ def _add_job_routes(app: FastAPI, service: JobService) -> None:
     def cancel_job(job_id: str) -> Job:
         return service.cancel_job(job_id)
 
+    @app.post("/v1/jobs/{job_id}/requeue")
+    def requeue_job(job_id: str, task_ids: Annotated[tuple[int, ...] | None, Body(embed=True)] = None) -> Job:
+        return service.requeue_job(job_id, task_ids)
+
+    @app.put("/v1/jobs/{job_id}/priority")
+    def set_priority(job_id: str, priority: Annotated[int, Body(embed=True)]) -> Job:
+        return service.set_priority(job_id, priority)
+
+    @app.delete("/v1/jobs/{job_id}", status_code=204)
+    def delete_job(job_id: str) -> None:
+        service.delete_job(job_id)
+
+
+def _add_task_routes(app: FastAPI, service: JobService) -> None:
+    @app.get("/v1/jobs/{job_id}/tasks/{task_id}")
+    def get_task(job_id: str, task_id: int) -> Task:
+        return service.get_task(job_id, task_id)
+
     @app.get("/v1/jobs/{job_id}/tasks")
-    def list_tasks(job_id: str, after: int = -1, limit: _Limit = 1000) -> tuple[Task, ...]:
-        return service.list_tasks(job_id, after, limit)
+    def list_tasks(
+        job_id: str,
+        after: int = -1,
+        limit: _Limit = 1000,
+        state: TaskState | None = None,
+        result: TaskResult | None = None,
+    ) -> tuple[Task, ...]:
+        return service.list_tasks(job_id, after, limit, state, result)
 
     @app.get("/v1/jobs/{job_id}/outputs")
     def list_outputs(job_id: str, task_id: int | None = None) -> tuple[OutputFile, ...]:

@@ -7,11 +7,25 @@ from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from scheduler.api.files import part_of
 from scheduler.api.problem import error_of
 from scheduler.errors import UnavailableError
-from scheduler.model import Decision, Job, NewJob, Node, OutputFile, PoolView, Sample, Step, StorageAddress, Task
+from scheduler.model import (
+    Decision,
+    Job,
+    NewJob,
+    Node,
+    OutputFile,
+    PoolView,
+    Sample,
+    Step,
+    StorageAddress,
+    Task,
+    TaskResult,
+    TaskState,
+)
 from scheduler.views import Explanation, FilePart, NodeLog, StepView
 
 _Record = TypeVar("_Record")
@@ -20,6 +34,7 @@ _NEW_JOB = TypeAdapter(NewJob)
 _STEPS: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
 _JOB = TypeAdapter(Job)
 _JOBS: TypeAdapter[tuple[Job, ...]] = TypeAdapter(tuple[Job, ...])
+_TASK = TypeAdapter(Task)
 _TASKS: TypeAdapter[tuple[Task, ...]] = TypeAdapter(tuple[Task, ...])
 _OUTPUTS: TypeAdapter[tuple[OutputFile, ...]] = TypeAdapter(tuple[OutputFile, ...])
 _POOLS: TypeAdapter[tuple[PoolView, ...]] = TypeAdapter(tuple[PoolView, ...])
@@ -72,29 +87,53 @@ class HttpJobService:
 
     def arm_job(self, job_id: str, task_count: int) -> Job:
         """Start a draft."""
-        body = TypeAdapter(dict[str, int]).dump_json({"task_count": task_count})
-        return self._record(_JOB, "POST", f"/v1/jobs/{_segment(job_id)}/arm", body=body)
+        return self._record(_JOB, "POST", f"/v1/jobs/{_segment(job_id)}/arm", body=to_json({"task_count": task_count}))
 
     def get_job(self, job_id: str) -> Job:
         """Give a job."""
         return self._record(_JOB, "GET", f"/v1/jobs/{_segment(job_id)}")
 
-    def list_jobs(self) -> tuple[Job, ...]:
-        """Give every job."""
-        return self._record(_JOBS, "GET", "/v1/jobs")
+    def list_jobs(self, before: str | None = None, limit: int = 1000) -> tuple[Job, ...]:
+        """Give jobs, newest first."""
+        return self._record(_JOBS, "GET", "/v1/jobs", query={"before": before, "limit": limit})
 
     def cancel_job(self, job_id: str) -> Job:
         """Cancel a job."""
         return self._record(_JOB, "POST", f"/v1/jobs/{_segment(job_id)}/cancel")
 
-    def list_tasks(self, job_id: str, after: int = -1, limit: int = 1000) -> tuple[Task, ...]:
+    def requeue_job(self, job_id: str, task_ids: tuple[int, ...] | None = None) -> Job:
+        """Run completed tasks again."""
+        body = to_json({"task_ids": task_ids})
+        return self._record(_JOB, "POST", f"/v1/jobs/{_segment(job_id)}/requeue", body=body)
+
+    def set_priority(self, job_id: str, priority: int) -> Job:
+        """Change the priority."""
+        body = to_json({"priority": priority})
+        return self._record(_JOB, "PUT", f"/v1/jobs/{_segment(job_id)}/priority", body=body)
+
+    def delete_job(self, job_id: str) -> None:
+        """Remove a completed job."""
+        self._send("DELETE", f"/v1/jobs/{_segment(job_id)}")
+
+    def get_task(self, job_id: str, task_id: int) -> Task:
+        """Give a task."""
+        return self._record(_TASK, "GET", f"/v1/jobs/{_segment(job_id)}/tasks/{task_id}")
+
+    def list_tasks(
+        self,
+        job_id: str,
+        after: int = -1,
+        limit: int = 1000,
+        state: TaskState | None = None,
+        result: TaskResult | None = None,
+    ) -> tuple[Task, ...]:
         """Give tasks with an id above `after`."""
-        return self._record(_TASKS, "GET", f"/v1/jobs/{_segment(job_id)}/tasks", query={"after": after, "limit": limit})
+        query = {"after": after, "limit": limit, "state": state, "result": result}
+        return self._record(_TASKS, "GET", f"/v1/jobs/{_segment(job_id)}/tasks", query=query)
 
     def list_outputs(self, job_id: str, task_id: int | None = None) -> tuple[OutputFile, ...]:
         """Give committed files."""
-        query = {} if task_id is None else {"task_id": task_id}
-        return self._record(_OUTPUTS, "GET", f"/v1/jobs/{_segment(job_id)}/outputs", query=query)
+        return self._record(_OUTPUTS, "GET", f"/v1/jobs/{_segment(job_id)}/outputs", query={"task_id": task_id})
 
     def list_pools(self) -> tuple[PoolView, ...]:
         """Give every pool."""
@@ -153,11 +192,12 @@ class HttpJobService:
         return self._answer(method, path, **options).content
 
     def _answer(
-        self, method: str, path: str, *, body: bytes | None = None, query: Mapping[str, int | str] | None = None
+        self, method: str, path: str, *, body: bytes | None = None, query: Mapping[str, str | int | None] | None = None
     ) -> httpx.Response:
         headers = {} if body is None else {"Content-Type": "application/json"}
+        given = {name: value for name, value in (query or {}).items() if value is not None}
         try:
-            answer = self._client.request(method, path, content=body, params=query or {}, headers=headers)
+            answer = self._client.request(method, path, content=body, params=given, headers=headers)
         except httpx.HTTPError as error:
             raise UnavailableError(
                 f"the scheduler does not answer at {self._url} ({type(error).__name__}: {error}); "

@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from scheduler.errors import NotFoundError, UnavailableError
-from scheduler.model import Task
+from scheduler.errors import UnavailableError
 from scheduler.ports.job_service import JobService
 from scheduler.views import FilePart
 
@@ -24,16 +23,6 @@ class LogPart:
     log: str
     data: bytes
     attempt: int
-
-
-def task_of(service: JobService, job_id: str, task_id: int) -> Task:
-    """Give one task; `NotFoundError` when the job has none of that number."""
-    found = service.list_tasks(job_id, after=task_id - 1, limit=1)
-    if not found or found[0].task_id != task_id:
-        raise NotFoundError(
-            f"job {job_id} has no task {task_id}; list its tasks with `millpond job show {job_id} --tasks`"
-        )
-    return found[0]
 
 
 def read_logs(

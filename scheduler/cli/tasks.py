@@ -8,7 +8,7 @@ import typer
 from scheduler.cli.completion import job_ids
 from scheduler.cli.connection import scheduler_of
 from scheduler.cli.group import DEFAULT_STACK, INTERRUPTED, Stack, examples, group
-from scheduler.cli.logs import LOGS, read_logs, task_of
+from scheduler.cli.logs import LOGS, read_logs
 from scheduler.model import TaskState
 
 task = group("task", "See one task of a job.")
@@ -50,7 +50,7 @@ def print_logs(job_id: str, number: int, stack: str, *, follow: bool, stderr_onl
     wanted = LOGS[1:] if stderr_only else LOGS
     attempt = None
     with scheduler_of(stack) as service:
-        state = task_of(service, job_id, number).state
+        state = service.get_task(job_id, number).state
         try:
             for part in read_logs(service, job_id, number, wanted, follow=follow):
                 if attempt is not None and part.attempt != attempt:

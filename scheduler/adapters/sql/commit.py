@@ -13,6 +13,7 @@ from node_bootstrap.protocol import Manifest, Outcome, TaskRef, TaskReport
 from scheduler.adapters.sql.committed import pack_files
 from scheduler.adapters.sql.job_change import JobChange, Standing, end_of, standing_of
 from scheduler.adapters.sql.job_schema import (
+    IN_LIST,
     JOBS,
     MANIFESTS,
     MESSAGES,
@@ -28,8 +29,6 @@ from scheduler.model import RetryPolicy
 
 _LOG = logging.getLogger(__name__)
 _WINS = frozenset({Outcome.SUCCESS, Outcome.IGNORABLE})
-# Parameters of one IN list; SQLite takes at most 32766 in a statement.
-_IN_LIST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +210,7 @@ def _write_reports(change: JobChange, applied: Iterable[_Applied], node_id: str,
                 "preemptions": spent.preemptions,
                 "node_id": node_id,
                 "manifest": manifest if ends else None,
+                "earlier_manifest": None if item.new is Standing.SUCCEEDED else item.task.earlier_manifest,
                 "exit_code": report.exit_code,
                 "outcome": report.outcome.value,
                 "started_at": report.started_at if ends else None,
@@ -282,8 +282,8 @@ def _tasks_out(connection: Connection, message: int) -> Sequence[Row[Any]]:
 def _tasks(connection: Connection, job: int, task_ids: set[int]) -> dict[int, Row[Any]]:
     wanted = sorted(task_ids)
     found = {}
-    for start in range(0, len(wanted), _IN_LIST):
-        some = wanted[start : start + _IN_LIST]
+    for start in range(0, len(wanted), IN_LIST):
+        some = wanted[start : start + IN_LIST]
         for row in connection.execute(select(TASKS).where(TASKS.c.job == job, TASKS.c.task_id.in_(some))):
             found[row.task_id] = row
     return found

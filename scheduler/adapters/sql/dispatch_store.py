@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from node_bootstrap.protocol import Manifest, ResolvedInputs, StopRef, TaskMessage, TaskRef, encode
 from scheduler.adapters.sql.commit import commit_manifest, return_message, start_message
-from scheduler.adapters.sql.committed import committed_files
+from scheduler.adapters.sql.committed import LOGS, committed_files
 from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.job_change import JobChange, Standing
 from scheduler.adapters.sql.job_schema import (
@@ -29,9 +29,6 @@ from scheduler.adapters.sql.job_schema import (
 from scheduler.dispatch.records import HandOut, OpenMessage, OutgoingMessage, QueueLoad, ReadyStep, StepSources
 from scheduler.errors import NotFoundError
 from scheduler.model import JobResult, JobState, PoolDemand, TaskResult
-
-# Logs are a task's own, no inputs of the next step.
-_LOGS = frozenset({"stdout.txt", "stderr.txt"})
 
 
 class SqlDispatchStore:
@@ -127,7 +124,7 @@ class SqlDispatchStore:
                 replace(file, path=f"{task.step}/{task.index}/{file.path}")
                 for task in committed_files(connection, row.job, *won)
                 for file in task.files
-                if file.path not in _LOGS
+                if file.path not in LOGS
             )
         return StepSources(row.definition, encode(ResolvedInputs(files)))
 

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, and_, case, func, or_, select
 
 from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.job_schema import EDGES, JOBS, MESSAGES, STEPS, TASK_IS_OUT, TASKS
-from scheduler.adapters.sql.job_store import job_row, task_rows, task_view
+from scheduler.adapters.sql.job_store import TASK_ROWS, job_row, task_view
 from scheduler.model import JobState, Task, TaskResult, TaskState
 from scheduler.views import Handout, StepView
 
@@ -62,7 +62,7 @@ class SqlJobViews:
         failed = and_(TASKS.c.state == TaskState.COMPLETED.value, TASKS.c.result == TaskResult.FAILURE.value)
         with self._database.read() as connection:
             number = job_row(connection, job_id).number
-            here = task_rows().where(TASKS.c.job == number, or_(failed, TASKS.c.attempt > 1))
+            here = TASK_ROWS.where(TASKS.c.job == number, or_(failed, TASKS.c.attempt > 1))
             rows = connection.execute(here.order_by(case((failed, 0), else_=1), TASKS.c.task_id).limit(limit))
             return tuple(task_view(job_id, row) for row in rows)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -51,6 +52,7 @@ from scheduler.model import (
     Sample,
     Step,
     StorageAddress,
+    TaskResult,
     TaskState,
 )
 from scheduler.policy import ScalingPolicy
@@ -232,6 +234,83 @@ def test_a_cancelled_job_is_over(service: JobService) -> None:
     cancelled = service.cancel_job(job_id)
     assert (cancelled.state, cancelled.result) == (JobState.COMPLETED, JobResult.CANCELLED)
     assert service.cancel_job(job_id) == cancelled
+
+
+def test_a_cancelled_job_is_requeued(service: JobService) -> None:
+    """All that did not succeed waits again, or the tasks named; naming what is not there is refused."""
+    job_id = _armed(service)
+    with pytest.raises(ConflictError, match="no task of job"):
+        service.requeue_job(job_id)
+    service.cancel_job(job_id)
+    again = service.requeue_job(job_id, (0,))
+    assert (again.state, again.counts.active, again.counts.cancelled) == (JobState.ACTIVE, 1, 3)
+    again = service.requeue_job(job_id)
+    assert (again.counts.active, again.counts.blocked) == (3, 1)
+    with pytest.raises(NotFoundError, match="has no task 4"):
+        service.requeue_job(job_id, (4,))
+    with pytest.raises(InvalidRequestError, match="no task is named"):
+        service.requeue_job(job_id, ())
+
+
+def test_a_priority_is_changed_while_it_means_something(service: JobService) -> None:
+    """An active job takes a new priority; one that has ended does not."""
+    job_id = _armed(service)
+    assert service.set_priority(job_id, -5).priority == -5
+    assert service.get_job(job_id).priority == -5
+    service.cancel_job(job_id)
+    with pytest.raises(ConflictError, match="is completed"):
+        service.set_priority(job_id, 1)
+
+
+def test_only_a_job_that_has_ended_is_deleted(service: JobService) -> None:
+    """The intent is kept, and may be said again; nothing else can be done to the job from then on."""
+    job_id = _armed(service)
+    with pytest.raises(ConflictError, match="is active; cancel it"):
+        service.delete_job(job_id)
+    service.cancel_job(job_id)
+    for _ in range(2):
+        service.delete_job(job_id)
+    assert service.get_job(job_id).state is JobState.DELETING
+    for call in (lambda: service.requeue_job(job_id), lambda: service.set_priority(job_id, 1)):
+        with pytest.raises(ConflictError, match=r"deleting|deleted"):
+            call()
+    with pytest.raises(NotFoundError):
+        service.delete_job("none")
+
+
+def test_one_task_is_shown(service: JobService) -> None:
+    """A task is given as the list gives it; one that is not there is told."""
+    job_id = _armed(service)
+    assert service.get_task(job_id, 3) == service.list_tasks(job_id)[3]
+    with pytest.raises(NotFoundError, match="has no task 4"):
+        service.get_task(job_id, 4)
+
+
+def test_tasks_are_listed_by_state(service: JobService) -> None:
+    """Only tasks of the state or result asked for are given, and pages go on where the last one ended."""
+    job_id = _armed(service)
+
+    def listed(**chosen: Any) -> list[int]:
+        return [task.task_id for task in service.list_tasks(job_id, **chosen)]
+
+    assert listed(state=TaskState.ACTIVE) == [0, 1, 2]
+    assert listed(state=TaskState.ACTIVE, after=0, limit=1) == [1]
+    assert listed(state=TaskState.BLOCKED) == [3]
+    assert listed(result=TaskResult.CANCELLED) == []
+    service.cancel_job(job_id)
+    assert listed(result=TaskResult.CANCELLED) == [0, 1, 2, 3]
+
+
+def test_jobs_come_in_pages(service: JobService) -> None:
+    """Jobs are listed newest first, from any job on; a job that is not there begins no page."""
+    made = [service.create_job(NewJob(f"job {number}", "demo", f"key {number}")).job_id for number in range(5)]
+    first = service.list_jobs(limit=2)
+    second = service.list_jobs(before=first[-1].job_id, limit=2)
+    last = service.list_jobs(before=second[-1].job_id, limit=2)
+    assert [job.job_id for page in (first, second, last) for job in page] == made[::-1]
+    assert service.list_jobs(before=made[0]) == ()
+    with pytest.raises(NotFoundError):
+        service.list_jobs(before="none")
 
 
 def test_pools_are_seen_with_their_reasons(service: JobService) -> None:
