@@ -70,6 +70,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             part="why",
             speaks_to_stack=True,
         ),
+        "ui": Command(
+            "scheduler.cli.ui", "commands", "Open the scheduler's page in a browser.", part="ui", speaks_to_stack=True
+        ),
         "scheduler": Command(
             "scheduler.cli.process", "scheduler", "Run the scheduler of a stack.", speaks_to_stack=True
         ),

@@ -8,6 +8,7 @@ from scheduler.cli.nodes import node
 from scheduler.cli.pools import pool
 from scheduler.cli.process import scheduler
 from scheduler.cli.tasks import task
+from scheduler.cli.ui import ui
 from scheduler.cli.why import why
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
 for part in (job, task, pool, node, scheduler):
     app.add_typer(part)
 app.command()(why)
+app.command()(ui)
 
 if __name__ == "__main__":
     app()

@@ -1,5 +1,7 @@
 """The HTTP application: each route is one method of `JobService`."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Body, FastAPI, Query, Request, Response
@@ -8,6 +10,8 @@ from starlette.exceptions import HTTPException
 
 from scheduler.api.files import part_response, whole_response
 from scheduler.api.guard import LoopbackGuard
+from scheduler.api.page.routes import add_page
+from scheduler.api.page.sessions import Sessions
 from scheduler.api.problem import MEDIA_TYPE, Problem, problem, problem_of
 from scheduler.errors import MillpondError
 from scheduler.insight import MAX_PART_BYTES
@@ -33,12 +37,13 @@ _UNPROCESSABLE = 422
 _Limit = Annotated[int, Query(ge=1, le=100_000)]
 
 
-def create_app(service: JobService, token: str) -> FastAPI:
+def create_app(service: JobService, token: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> FastAPI:
     """Build the application that serves `service` to callers on this machine that know `token`."""
     app = FastAPI(
         title="Millpond", openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    app.add_middleware(LoopbackGuard, token=token)
+    sessions = Sessions(token, lambda: now().timestamp())
+    app.add_middleware(LoopbackGuard, token=token, sessions=sessions)
     app.add_exception_handler(MillpondError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_no_route)
@@ -46,6 +51,7 @@ def create_app(service: JobService, token: str) -> FastAPI:
     _add_task_routes(app, service)
     _add_pool_routes(app, service)
     _add_insight_routes(app, service)
+    add_page(app, service, sessions, now)
     return app
 
 

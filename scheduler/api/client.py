@@ -45,6 +45,7 @@ _STORAGE = TypeAdapter(StorageAddress)
 _STEP_VIEWS: TypeAdapter[tuple[StepView, ...]] = TypeAdapter(tuple[StepView, ...])
 _EXPLANATION = TypeAdapter(Explanation)
 _NODE_LOG = TypeAdapter(NodeLog)
+_LINK: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
 
 TIMEOUT_SECONDS = 30.0
 
@@ -173,6 +174,10 @@ class HttpJobService:
     def node_log(self, node_id: str) -> NodeLog:
         """Give what a node left of itself."""
         return self._record(_NODE_LOG, "GET", f"/v1/nodes/{_segment(node_id)}/log")
+
+    def page_link(self) -> str:
+        """Make a link that signs a browser in to the page, once and soon."""
+        return f"{self._url}{self._record(_LINK, 'POST', '/v1/page-links')['path']}"
 
     def storage(self) -> StorageAddress:
         """Say where files go."""

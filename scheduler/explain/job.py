@@ -78,7 +78,7 @@ def _capacity(known: JobFacts, now: datetime) -> Iterator[str]:
 
 def _completed(known: JobFacts) -> Iterator[str]:
     job = known.job
-    took = f" {span(job.ended_at - job.armed_at)} after it was started" if job.ended_at and job.armed_at else ""
+    took = f", {span(job.ended_at - job.armed_at)} after it was started" if job.ended_at and job.armed_at else ""
     when = f" at {at(job.ended_at)}" if job.ended_at else ""
     match job.result:
         case JobResult.SUCCESS:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import typer
 from typer.testing import CliRunner, Result
@@ -29,6 +30,7 @@ from scheduler.cli.nodes import node
 from scheduler.cli.pools import pool
 from scheduler.cli.process import scheduler
 from scheduler.cli.tasks import task
+from scheduler.cli.ui import commands as ui
 from scheduler.cli.why import commands as why
 from scheduler.model import Job, NewJob, Step
 from scheduler.service import Service
@@ -153,6 +155,20 @@ def test_a_nodes_log_is_printed_without_driving_the_terminal(running: Service, b
     found = json.loads(_run(node, "logs", NODE.node_id, "--json").stdout)
     assert (found["boot"][0]["exit_code"], found["status"]["state"]) == (7, "draining")
     assert _run(node, "logs", "nobody").exit_code == 2
+
+
+def test_ui_prints_a_link_that_signs_in_once(running: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The link is printed and opened; without a browser, or when asked, it is only printed."""
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda link: opened.append(link))
+    printed = _run(ui, "ui")
+    assert opened == [printed.stdout.strip()]
+    assert "no browser could be started" in printed.stderr
+    link = json.loads(_run(ui, "ui", "--json").stdout)["link"]
+    assert len(opened) == 1
+    assert httpx.get(link, trust_env=False).status_code == 303
+    assert _run(ui, "ui", "--no-open").stdout.startswith("http://127.0.0.1:")
+    assert len(opened) == 1
 
 
 def test_a_hostile_name_is_shown_not_obeyed(running: Service) -> None:
