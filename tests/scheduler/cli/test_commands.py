@@ -160,7 +160,7 @@ def test_a_nodes_log_is_printed_without_driving_the_terminal(running: Service, b
 def test_ui_prints_a_link_that_signs_in_once(running: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """The link is printed and opened; without a browser, or when asked, it is only printed."""
     opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", lambda link: opened.append(link))
+    monkeypatch.setattr("webbrowser.open", opened.append)
     printed = _run(ui, "ui")
     assert opened == [printed.stdout.strip()]
     assert "no browser could be started" in printed.stderr
