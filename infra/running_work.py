@@ -47,26 +47,25 @@ def effects(
     """
     old = tuple(before)
     gone = [each for name in sorted(changes.taken_out) for each in old if each.set_name.startswith(name)]
-    return tuple(_effect(each, changes.added, old, nodes) for each in gone)
+    staying = [each for each in old if each not in gone]
+    return tuple(_effect(each, changes.added, staying, nodes) for each in gone)
 
 
 def _effect(
-    each: DeployedGroup, added: Iterable[str], old: Sequence[DeployedGroup], nodes: Mapping[str, int] | None
+    each: DeployedGroup, added: Iterable[str], staying: Sequence[DeployedGroup], nodes: Mapping[str, int] | None
 ) -> str:
     if nodes is None:
-        who = f"nodes of generation {each.generation} (the scheduler could not be asked how many)"
+        who = f"nodes of generation {each.generation} (the scheduler could not be asked how many) drain"
     else:
         count = nodes.get(each.set_name, 0)
-        who = f"{count} node{'' if count == 1 else 's'} of generation {each.generation}"
+        who = f"{count} node{'' if count == 1 else 's'} of generation {each.generation} drain{'s' * (count == 1)}"
     prefix = f"{each.pool}-{each.group}-"
-    # A longer name may begin so too, of a group that has a hyphen: what follows the prefix is the generation alone.
-    successor = next(
-        (name for name in sorted(added) if name.startswith(prefix) and "-" not in name[len(prefix) :]), None
-    )
+    # The name of a group with a hyphen may begin so too: what follows the prefix is to be the generation alone.
+    successors = [name for name in sorted(added) if name.startswith(prefix) and "-" not in name.removeprefix(prefix)]
     if successors:
         then = f"new work goes to generation {successors[0].removeprefix(prefix)}"
-    elif any(other.pool == each.pool and other != each for other in old):
+    elif any(other.pool == each.pool for other in staying):
         then = "new work goes to the pool's other groups"
     else:
-        then = f"new work of pool {each.pool} waits, because nothing else is declared for it"
-    return f"pool {each.pool}, group {each.group}: {who} drain after their work; {then}"
+        then = f"new work of pool {each.pool} waits, because no other group of it is left"
+    return f"pool {each.pool}, group {each.group}: {who} after the work they hold; {then}"

@@ -15,7 +15,7 @@ SPOT = DeployedGroup("risk", "main-spot", "cccccccc11111111", "risk-main-spot-cc
     ("nodes", "who"),
     [
         ({OLD.set_name: 3, SPOT.set_name: 9}, "3 nodes of generation aaaaaaaa11111111 drain"),
-        ({OLD.set_name: 1}, "1 node of generation aaaaaaaa11111111 drain"),
+        ({OLD.set_name: 1}, "1 node of generation aaaaaaaa11111111 drains"),
         ({}, "0 nodes of generation"),
         (None, "nodes of generation aaaaaaaa11111111 (the scheduler could not be asked how many) drain"),
     ],
@@ -26,7 +26,7 @@ def test_a_new_generation_says_who_drains_and_where_work_goes(nodes: dict[str, i
     (line,) = effects(changes, (OLD, SPOT), nodes)
     assert line.startswith("pool risk, group main: ")
     assert who in line
-    assert line.endswith("after their work; new work goes to generation bbbbbbbb")
+    assert line.endswith("after the work they hold; new work goes to generation bbbbbbbb")
 
 
 def test_a_group_that_goes_says_who_takes_its_work() -> None:
@@ -34,6 +34,8 @@ def test_a_group_that_goes_says_who_takes_its_work() -> None:
     changes = GenerationChanges(set(), {"risk-main-spot-cccccccc"})
     assert effects(changes, (OLD, SPOT), {})[0].endswith("new work goes to the pool's other groups")
     assert "new work of pool risk waits" in effects(changes, (SPOT,), {})[0]
+    whole = GenerationChanges(set(), {"risk-main-aaaaaaaa", "risk-main-spot-cccccccc"})
+    assert all("no other group of it is left" in line for line in effects(whole, (OLD, SPOT), {}))
 
 
 def test_outputs_name_what_is_deployed() -> None:
