@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "destroy": Command(
             "infra.deploy_commands", "commands", "Remove a stack with all that is in it.", part="destroy"
         ),
+        "bundle": Command("infra.bundle_commands", "commands", "Build and pin what nodes fetch when they boot."),
         "job": Command(
             "scheduler.cli.jobs", "job", "Submit, follow and cancel jobs; get their outputs.", speaks_to_stack=True
         ),

@@ -51,6 +51,7 @@ PURE = (
 STANDARD_LIBRARY_ONLY = (
     *PURE,
     "scheduler.dispatch",
+    "node_bootstrap.boot_plan",
     "node_bootstrap.codec",
     "node_bootstrap.protocol",
     "node_bootstrap.runner",

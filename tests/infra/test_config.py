@@ -134,7 +134,7 @@ def test_all_findings_come_at_once() -> None:
         (
             stack(
                 pools=[pool(image="windows-2022", computer_name_prefix="tencharact")],
-                windows_python={"url": "https://python.example/embed.zip", "sha256": "0" * 64},
+                windows_python={"url": "https://python.example/embed.zip", "sha256": "2" * 64},
             ),
             "millpond:pools[0].computer_name_prefix",
             "at most 8 letters",
