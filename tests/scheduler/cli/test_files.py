@@ -78,10 +78,9 @@ def test_accepted_names_stay_below_the_folder(name: str) -> None:
 def test_a_download_that_stopped_goes_on(tmp_path: Path) -> None:
     """What is there whole is not fetched again, what is there in part or with other content is; all are counted."""
     blobs = MemoryBlobs(ManualClock())
-    outputs = [
-        _output("x", data, blob=f"j/{index}", index=index) for index, data in enumerate((b"one", b"two", b"six"))
-    ]
-    for output, data in zip(outputs, (b"one", b"two", b"six"), strict=True):
+    contents = (b"one", b"two", b"six")
+    outputs = [_output("x", data, blob=f"j/{index}", index=index) for index, data in enumerate(contents)]
+    for output, data in zip(outputs, contents, strict=True):
         blobs.write(OUTPUTS, output.file.blob, data)
     download(blobs, outputs, tmp_path)
     blobs.delete(OUTPUTS, outputs[0].file.blob)
