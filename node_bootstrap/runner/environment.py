@@ -25,23 +25,27 @@ _PASSED_ON = frozenset(
 _PASSED_ON_PREFIX = "LC_"
 
 
+def common_environment(own: Mapping[str, str], interpreter: Path) -> dict[str, str]:
+    """Give what all tasks of a node have in common; `own` is the runner's environment."""
+    common = {
+        name: value for name, value in own.items() if name.upper() in _PASSED_ON or name.startswith(_PASSED_ON_PREFIX)
+    }
+    common["PATH"] = _with_interpreter(common.get("PATH", os.defpath), interpreter)
+    return common
+
+
 def task_environment(
-    own: Mapping[str, str],
-    interpreter: Path,
+    common: Mapping[str, str],
     names: Mapping[str, str],
     definition: TaskDefinition,
     account: Account | None,
     folder: TaskFolder,
 ) -> dict[str, str]:
-    """Give the environment of one task; `own` is the runner's. What the definition says comes last and wins."""
-    environment = {
-        name: value for name, value in own.items() if name.upper() in _PASSED_ON or name.startswith(_PASSED_ON_PREFIX)
-    }
-    environment["PATH"] = _with_interpreter(environment.get("PATH", os.defpath), interpreter)
+    """Give the environment of one task. What the definition says comes last and wins."""
+    temporary = str(folder.temporary)
+    environment = {**common, "TMPDIR": temporary, "TEMP": temporary, "TMP": temporary}
     if account is not None:
         environment |= {"HOME": str(folder.working_directory), "USER": account.name, "LOGNAME": account.name}
-    temporary = str(folder.temporary)
-    environment |= {"TMPDIR": temporary, "TEMP": temporary, "TMP": temporary}
     return environment | dict(names) | dict(definition.environment)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from node_bootstrap.protocol import (
     INPUTS,
@@ -24,11 +25,11 @@ from node_bootstrap.protocol import (
     sha256_hex,
 )
 from node_bootstrap.runner.account import account_named
-from node_bootstrap.runner.environment import task_environment, task_names
+from node_bootstrap.runner.environment import common_environment, task_environment, task_names
 from node_bootstrap.runner.events import TaskEnded
 from node_bootstrap.runner.follow import LogFollower
 from node_bootstrap.runner.packs import Uploader
-from node_bootstrap.runner.process_tree import end_marked
+from node_bootstrap.runner.process_tree import Orphans, end_marked
 from node_bootstrap.runner.settings import RunnerSettings
 from node_bootstrap.runner.staging import Stager, StagingError
 from node_bootstrap.runner.storage import Storage, StorageError
@@ -36,6 +37,8 @@ from node_bootstrap.runner.task_files import KeptFiles, TaskFolder, folder_of, k
 from node_bootstrap.runner.task_process import Command, Ending, TaskProcess
 
 _LOG = logging.getLogger(__name__)
+
+_Record = TypeVar("_Record", TaskDefinition, ResolvedInputs)
 
 # Definitions and resolved inputs that are remembered; a message names one of each.
 _MOST_RECORDS = 64
@@ -63,9 +66,11 @@ class Executor:
         self._tasks = settings.root / "tasks"
         self._stager = Stager(storage, settings.root / "cache")
         self._account = account_named(settings.task_account) if settings.task_account is not None else None
+        self._orphans = Orphans()
+        self._common = common_environment(os.environ, Path(sys.executable))
         self._lock = threading.Lock()
         self._begun: dict[str, _Begun] = {}
-        self._records: dict[str, bytes] = {}
+        self._records: dict[str, TaskDefinition | ResolvedInputs] = {}
 
     def clear(self) -> None:
         """End and remove what a runner before this one left; call it once, before anything runs."""
@@ -75,7 +80,7 @@ class Executor:
 
     def begin(self, run_id: str, task: TaskRef) -> TaskProcess:
         """Announce a run, so that it can be stopped from now on; hand the answer to `run`."""
-        begun = _Begun(task, TaskProcess())
+        begun = _Begun(task, TaskProcess(self._orphans))
         with self._lock:
             self._begun[run_id] = begun
         return begun.process
@@ -127,7 +132,7 @@ class Executor:
     def _run(
         self, run_id: str, message: TaskMessage, task: TaskRef, process: TaskProcess, folder: TaskFolder
     ) -> tuple[Ending, KeptFiles]:
-        definition = self._definition(message)
+        definition = self._record(TaskDefinition, definition_blob(message.definition), message.definition)
         inputs = self._inputs(message)
         folder.make()
         self._stager.stage(definition.resource_files, inputs.files, folder.working_directory)
@@ -146,7 +151,7 @@ class Executor:
         return Command(
             arguments=definition.command,
             working_directory=folder.working_directory,
-            environment=task_environment(os.environ, Path(sys.executable), names, definition, self._account, folder),
+            environment=task_environment(self._common, names, definition, self._account, folder),
             stdout=folder.stdout,
             stderr=folder.stderr,
             mark=mark,
@@ -154,34 +159,28 @@ class Executor:
             limit_seconds=definition.wall_clock_limit_seconds,
         )
 
-    def _definition(self, message: TaskMessage) -> TaskDefinition:
-        data = self._record(definition_blob(message.definition), message.definition)
-        try:
-            return decode(TaskDefinition, data)
-        except ProtocolError as error:
-            raise StagingError(f"the definition {message.definition} cannot be understood: {error}") from error
-
     def _inputs(self, message: TaskMessage) -> ResolvedInputs:
         if message.inputs is None:
             return ResolvedInputs(())
-        data = self._record(resolved_blob(message.inputs), message.inputs)
-        try:
-            return decode(ResolvedInputs, data)
-        except ProtocolError as error:
-            raise StagingError(f"the inputs {message.inputs} cannot be understood: {error}") from error
+        return self._record(ResolvedInputs, resolved_blob(message.inputs), message.inputs)
 
-    def _record(self, blob: str, sha256: str) -> bytes:
+    def _record(self, kind: type[_Record], blob: str, sha256: str) -> _Record:
+        """Fetch what a message names, once for all its tasks."""
         with self._lock:
             known = self._records.get(blob)
-        if known is not None:
+        if isinstance(known, kind):
             return known
         data = self._storage.get(INPUTS, blob, _PATIENCE_SECONDS)
         if data is None:
             raise StagingError(f"{INPUTS}/{blob} is not there")
         if sha256_hex(data) != sha256:
             raise StagingError(f"{INPUTS}/{blob} has the SHA-256 {sha256_hex(data)}")
+        try:
+            record = decode(kind, data)
+        except ProtocolError as error:
+            raise StagingError(f"{INPUTS}/{blob} cannot be understood: {error}") from error
         with self._lock:
             while len(self._records) >= _MOST_RECORDS:
                 self._records.pop(next(iter(self._records)))
-            self._records[blob] = data
-        return data
+            self._records[blob] = record
+        return record

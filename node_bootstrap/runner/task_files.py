@@ -43,9 +43,14 @@ class TaskFolder:
         return self.path / STDERR
 
     def make(self) -> None:
-        """Make it, empty."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self.working_directory.mkdir(parents=True)
+        """Make it, empty. The folder of the run may be there already."""
+        self.path.parent.mkdir(exist_ok=True)
+        try:
+            self.path.mkdir()
+        except FileExistsError:
+            shutil.rmtree(self.path)
+            self.path.mkdir()
+        self.working_directory.mkdir()
         self.temporary.mkdir()
 
     def hand_to(self, account: Account | None) -> None:
@@ -58,7 +63,14 @@ class TaskFolder:
 
     def remove(self) -> None:
         """Remove it, as far as the system lets us."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        try:
+            # Most tasks leave nothing but their logs; looking for more takes longer than removing them.
+            for log in (self.stdout, self.stderr):
+                log.unlink()
+            for directory in (self.working_directory, self.temporary, self.path):
+                directory.rmdir()
+        except OSError:
+            shutil.rmtree(self.path, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Self
 
 from node_bootstrap.protocol import ExitCodeRules, Outcome
 from node_bootstrap.runner.account import Account
-from node_bootstrap.runner.process_tree import end_tree
+from node_bootstrap.runner.process_tree import Orphans, end_tree
 
 _WINDOWS = os.name == "nt"
 # Why a command cannot be started whatever node it runs on: not found, not executable, too long.
@@ -47,9 +47,13 @@ class Command:
 
 
 class TaskProcess:
-    """Runs one command. `stop` may be called from any thread at any time, also before it starts."""
+    """Runs one command. `stop` may be called from any thread at any time, also before it starts.
 
-    def __init__(self) -> None:
+    `orphans`, where given, spares a command that ended by itself the search for what it left behind.
+    """
+
+    def __init__(self, orphans: Orphans | None = None) -> None:
+        self._orphans = orphans
         self._lock = threading.Lock()
         self._stopped: Ending | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -97,7 +101,8 @@ class TaskProcess:
         with self._lock:
             self._over = not overdue and self._stopped is None
         # Also what a task that ended well has left running in the background.
-        end_tree(process.pid, command.mark)
+        if not self._over or self._orphans is None or self._orphans.possible(process.pid):
+            end_tree(process.pid, command.mark)
         code = process.wait()
         if (stopped := self.stopped) is not None:
             return stopped
@@ -145,7 +150,8 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
-            close_fds=True,
+            # All our own are closed on exec, as Python opens them; the runner closed what it was started with.
+            close_fds=_WINDOWS,
             start_new_session=not _WINDOWS,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             user=account.name if account is not None else None,
