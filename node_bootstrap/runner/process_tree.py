@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # In the environment of a task's processes: tells them from all others, whoever their parent is by now.
@@ -23,7 +23,7 @@ _SET_CHILD_SUBREAPER = 36
 
 
 class Orphans:
-    """Tells cheaply whether a task that has ended left processes behind; looking through all of /proc takes longer.
+    """Ends what tasks leave behind, and tells cheaply whether there is any; looking through all of /proc takes longer.
 
     On Linux the runner adopts what its tasks orphan, so every process of theirs descends from a child of the runner.
     The kernel gives orphans to the main thread; tasks are started by others, so its children are orphans alone. Where
@@ -32,18 +32,48 @@ class Orphans:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._runs = 0
         children = _PROC / f"self/task/{os.getpid()}/children"
         self._children = children if _adopt_orphans() and children.exists() else None
 
+    @contextlib.contextmanager
+    def run(self) -> Iterator[None]:
+        """Count a run, from before its start until after its `end`, for a `with` block."""
+        with self._lock:
+            self._runs += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._runs -= 1
+
+    def end(self, leader: int, mark: str) -> None:
+        """End what a run has left whose leader ended by itself. `TimeoutError` as `end_tree`."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while self.possible(leader):
+            end_tree(leader, mark)
+            # A process that is just becoming another program, or was started with an environment of its own, bears no
+            # mark. It is this run's for certain only where there is no other.
+            if self._children is None or self._runs > 1:
+                return
+            for pid in self._others(leader):
+                _signal(pid)
+            if time.monotonic() > deadline:
+                raise TimeoutError("orphans of the task do not end after SIGKILL")
+
     def possible(self, leader: int) -> bool:
-        """Whether there are any after a leader's end, of whatever task; those that have ended are reaped."""
+        """Whether there may be orphans after a leader's end, of whatever task; those that have ended are reaped."""
         if self._children is None:
             return True
         with self._lock:  # the list is whole only while nobody else takes away from it
-            while pids := [int(pid) for pid in self._children.read_bytes().split() if int(pid) != leader]:
+            while pids := self._others(leader):
                 if sum(map(_reaped, pids)) == 0:
                     return True
         return False
+
+    def _others(self, leader: int) -> list[int]:
+        pids = self._children.read_bytes().split() if self._children is not None else []
+        return [int(pid) for pid in pids if int(pid) != leader]
 
 
 def _adopt_orphans() -> bool:

@@ -1,5 +1,6 @@
 """One task's process: started, watched, limited and ended with all it started."""
 
+import contextlib
 import errno
 import os
 import select
@@ -83,6 +84,10 @@ class TaskProcess:
         `meanwhile(seconds since start)` is called while it runs and gives the pause to its next call, None for never.
         Raises `OSError` for what is the node's fault (no memory, no processes, no disk).
         """
+        with self._orphans.run() if self._orphans is not None else contextlib.nullcontext():
+            return self._run(command, rules, meanwhile)
+
+    def _run(self, command: Command, rules: ExitCodeRules, meanwhile: Callable[[float], float | None] | None) -> Ending:
         with self._lock:
             if self._stopped is not None:
                 return self._stopped
@@ -101,8 +106,10 @@ class TaskProcess:
         with self._lock:
             self._over = not overdue and self._stopped is None
         # Also what a task that ended well has left running in the background.
-        if not self._over or self._orphans is None or self._orphans.possible(process.pid):
+        if not self._over or self._orphans is None:
             end_tree(process.pid, command.mark)
+        if self._orphans is not None:
+            self._orphans.end(process.pid, command.mark)
         code = process.wait()
         if (stopped := self.stopped) is not None:
             return stopped
