@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from node_bootstrap.protocol import TaskDefinition, TaskMessage, TaskRef
@@ -23,6 +24,16 @@ _PASSED_ON = frozenset(
     }
 )  # fmt: skip
 _PASSED_ON_PREFIX = "LC_"
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlace:
+    """A node's pool, its name, the runner's folder, and the folder that all its tasks may use."""
+
+    pool: str
+    node_id: str
+    root: Path
+    shared: Path
 
 
 def common_environment(own: Mapping[str, str], interpreter: Path) -> dict[str, str]:
@@ -50,13 +61,14 @@ def task_environment(
 
 
 def task_names(
-    message: TaskMessage, definition: TaskDefinition, ref: TaskRef, node: tuple[str, str], folder: TaskFolder, mark: str
+    message: TaskMessage, definition: TaskDefinition, ref: TaskRef, node: NodePlace, folder: TaskFolder, mark: str
 ) -> dict[str, str]:
-    """Give the variables that tell a task who and where it is; `node` are its pool and its node."""
-    pool, node_id = node
+    """Give the variables that tell a task who and where it is; docs/tasks.md explains each."""
     return {
-        "AZ_BATCH_POOL_ID": pool,
-        "AZ_BATCH_NODE_ID": node_id,
+        "AZ_BATCH_POOL_ID": node.pool,
+        "AZ_BATCH_NODE_ID": node.node_id,
+        "AZ_BATCH_NODE_ROOT_DIR": str(node.root),
+        "AZ_BATCH_NODE_SHARED_DIR": str(node.shared),
         "AZ_BATCH_JOB_ID": message.job_id,
         "AZ_BATCH_TASK_ID": str(ref.task_id),
         "AZ_BATCH_TASK_DIR": str(folder.path),

@@ -1,12 +1,14 @@
 """The whole runner as a process of its own, against a metadata address and a storage account on loopback."""
 
 import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 from node_bootstrap.protocol import (
     OUTPUTS,
+    ApplicationPackage,
     Directive,
     Event,
     EventKind,
@@ -207,6 +210,32 @@ def test_the_runners_own_environment_is_not_the_tasks(node: Node) -> None:
     assert environment["AZ_BATCH_TASK_WORKING_DIR"] == environment["AZ_BATCH_TASK_DIR"] + "/wd"
     assert (environment["AZ_BATCH_POOL_ID"], environment["AZ_BATCH_NODE_ID"]) == ("pool", "set_0")
     assert environment["MILLPOND_STEP"] == "step"
+    assert environment["AZ_BATCH_NODE_ROOT_DIR"] == str(node.settings.root)
+
+
+def test_tasks_find_their_application_packages(node: Node) -> None:
+    """A package is where its variable says, a refused one is a permanent failure, and tasks share a folder."""
+    good, bad = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(good, "w") as archive:
+        archive.writestr("lib/words.txt", "from the package")
+    with zipfile.ZipFile(bad, "w") as archive:
+        archive.writestr("../words.txt", "climbs out")
+    text = """
+import os, pathlib
+print(pathlib.Path(os.environ["AZ_BATCH_APP_PACKAGE_my_tool_1_0"], "lib/words.txt").read_text())
+pathlib.Path(os.environ["AZ_BATCH_NODE_SHARED_DIR"], "mine").touch()
+"""
+    package = ApplicationPackage("my-tool", "1.0", node.file("tool.zip", good.getvalue()))
+    node.hand_out(script(node, text, application_packages=(package,)), 10)
+    assert node.wait_for_reports(1)[10].outcome is Outcome.SUCCESS
+    assert node.text(10, "stdout.txt") == "from the package\n"
+    climbs = ApplicationPackage("my-tool", "1.1", node.file("tool.zip", bad.getvalue()))
+    node.hand_out(script(node, text, application_packages=(climbs,)), 11)
+    report = node.wait_for_reports(2)[11]
+    assert report.outcome is Outcome.PERMANENT
+    assert report.reason.startswith(
+        "the application package 'my-tool' 1.1 cannot be unpacked: the entry '../words.txt'"
+    )
 
 
 def test_a_long_tasks_log_can_be_read_while_it_grows(node: Node) -> None:
