@@ -34,12 +34,12 @@ from node_bootstrap.runner.process_tree import Orphans, end_marked
 from node_bootstrap.runner.settings import RunnerSettings
 from node_bootstrap.runner.staging import Stager, StagingError
 from node_bootstrap.runner.storage import Storage, StorageError
-from node_bootstrap.runner.task_files import KeptFiles, TaskFolder, folder_of, kept_files
+from node_bootstrap.runner.task_files import KeptFiles, TaskFolder, TaskFolders, kept_files
 from node_bootstrap.runner.task_process import Command, Ending, TaskProcess
 
-_LOG = logging.getLogger(__name__)
+_Kind = TypeVar("_Kind", TaskDefinition, ResolvedInputs)
 
-_Record = TypeVar("_Record", TaskDefinition, ResolvedInputs)
+_LOG = logging.getLogger(__name__)
 
 # Definitions and resolved inputs that are remembered; a message names one of each.
 _MOST_RECORDS = 64
@@ -65,15 +65,17 @@ class Executor:
         self._uploader = uploader
         self._clock = clock
         self._tasks = settings.root / "tasks"
+        self._folders = TaskFolders(self._tasks)
         self._place = NodePlace(settings.pool, settings.node_id, settings.root, settings.root / "shared")
         self._stager = Stager(storage, settings.root / "cache")
         self._packages = PackageCache(self._stager, settings.root / "packages")
-        self._account = account_named(settings.task_account) if settings.task_account is not None else None
+        name = settings.task_account
+        self._account = account_named(name, settings.task_launcher) if name is not None else None
         self._orphans = Orphans()
         self._common = common_environment(os.environ, Path(sys.executable))
         self._lock = threading.Lock()
         self._begun: dict[str, _Begun] = {}
-        self._records: dict[str, TaskDefinition | ResolvedInputs] = {}
+        self._records: dict[str, object] = {}
 
     def clear(self) -> None:
         """End and remove what a runner before this one left; call it once, before anything runs."""
@@ -106,15 +108,17 @@ class Executor:
 
     def discard(self, run_id: str) -> None:
         """Remove what is left of a run's folder."""
-        TaskFolder(self._tasks / run_id).remove()
+        self._folders.discard(run_id)
 
     def run(self, run_id: str, message: TaskMessage, task: TaskRef, process: TaskProcess) -> TaskEnded:
         """Run a task to its end, whatever happens: what the node breaks is reported as its fault."""
         started_at = self._clock()
-        folder = folder_of(self._tasks, run_id, task)
+        folder: TaskFolder | None = None
         kept: KeptFiles | None = None
         try:
+            folder = self._folders.take(run_id)
             ending, kept = self._run(run_id, message, task, process, folder)
+            kept = self._folders.give_back(run_id, kept)
         except StagingError as error:
             outcome = Outcome.PERMANENT if error.permanent else Outcome.NODE_FAULT
             ending = process.stopped or Ending(outcome, None, str(error))
@@ -126,7 +130,7 @@ class Executor:
             ending = Ending(Outcome.NODE_FAULT, None, f"a defect of the runner: {error!r}")
         with self._lock:
             self._begun.pop(run_id, None)
-        if kept is None:
+        if kept is None and folder is not None:
             folder.remove()
         size = self._uploader.keep(run_id, task, kept) if kept is not None else 0
         report = TaskReport(
@@ -137,9 +141,8 @@ class Executor:
     def _run(
         self, run_id: str, message: TaskMessage, task: TaskRef, process: TaskProcess, folder: TaskFolder
     ) -> tuple[Ending, KeptFiles]:
-        definition = self._record(TaskDefinition, definition_blob(message.definition), message.definition)
+        definition = self._definition(message)
         inputs = self._inputs(message)
-        folder.make()
         self._stager.stage(definition.resource_files, inputs.files, folder.working_directory)
         folder.hand_to(self._account)
         follower = LogFollower(self._storage, run_id, message, task, (folder.stdout, folder.stderr))
@@ -160,6 +163,7 @@ class Executor:
     ) -> Command:
         mark = str(folder.path)
         names = task_names(message, definition, task, self._place, folder, mark) | packages
+        names = {**self._settings.environment, **names}
         return Command(
             arguments=definition.command,
             working_directory=folder.working_directory,
@@ -171,13 +175,16 @@ class Executor:
             limit_seconds=definition.wall_clock_limit_seconds,
         )
 
+    def _definition(self, message: TaskMessage) -> TaskDefinition:
+        return self._record(TaskDefinition, definition_blob(message.definition), message.definition)
+
     def _inputs(self, message: TaskMessage) -> ResolvedInputs:
         if message.inputs is None:
             return ResolvedInputs(())
         return self._record(ResolvedInputs, resolved_blob(message.inputs), message.inputs)
 
-    def _record(self, kind: type[_Record], blob: str, sha256: str) -> _Record:
-        """Fetch what a message names, once for all its tasks."""
+    def _record(self, kind: type[_Kind], blob: str, sha256: str) -> _Kind:
+        """Give what a blob of `inputs` says; read once for all tasks that name it."""
         with self._lock:
             known = self._records.get(blob)
         if isinstance(known, kind):

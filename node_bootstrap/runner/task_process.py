@@ -22,6 +22,8 @@ _WINDOWS = os.name == "nt"
 # Why a command cannot be started whatever node it runs on: not found, not executable, too long.
 _COMMANDS_FAULT = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.E2BIG, errno.ENAMETOOLONG})
 _SIGNAL_BASE = 128
+# Nowhere near enough to give all process numbers out once (32,768 at the least).
+_BRIEF_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Command:
 class TaskProcess:
     """Runs one command. `stop` may be called from any thread at any time, also before it starts.
 
-    `orphans`, where given, spares a command that ended by itself the search for what it left behind.
+    `orphans`, where given, ends what a command left behind that bears no mark, and spares most the search for it.
     """
 
     def __init__(self, orphans: Orphans | None = None) -> None:
@@ -102,12 +104,14 @@ class TaskProcess:
             except ValueError as error:
                 return Ending(Outcome.PERMANENT, None, f"{command.arguments[0]!r} cannot be started: {error}")
             self._mark = command.mark
+        began = time.monotonic()
         overdue = not _wait(process, command.limit_seconds, meanwhile)
         with self._lock:
             self._over = not overdue and self._stopped is None
         # Also what a task that ended well has left running in the background.
+        brief = time.monotonic() - began < _BRIEF_SECONDS
         if not self._over or self._orphans is None:
-            end_tree(process.pid, command.mark)
+            end_tree(process.pid, command.mark, brief=brief)
         if self._orphans is not None:
             self._orphans.end(process.pid, command.mark)
         code = process.wait()
@@ -148,7 +152,11 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
     if _WINDOWS:
         # CreateProcess looks along the runner's own PATH, not the task's.
         arguments[0] = shutil.which(arguments[0], path=command.environment.get("PATH")) or arguments[0]
-    account = command.account
+    # Where a launcher switches accounts, it does it all; elsewhere Python does.
+    launcher = command.account.launcher if command.account is not None else None
+    account = command.account if launcher is None else None
+    if command.account is not None and launcher is not None:
+        arguments = [str(launcher), "run-as", command.account.name, *arguments]
     with command.stdout.open("wb") as stdout, command.stderr.open("wb") as stderr:
         return subprocess.Popen(
             arguments,
