@@ -10,7 +10,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -334,3 +334,25 @@ def test_what_the_node_cannot_fetch_is_its_fault(node: Node, broken: str) -> Non
     assert {task: report.outcome for task, report in reports.items()} == {10: Outcome.NODE_FAULT}
     assert "SHA-256" in reports[10].reason
     assert reports[10].files == ()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names are bytes on Linux")
+def test_outputs_of_hostile_names_are_kept(node: Node) -> None:
+    """Quotes, spaces, newlines and bytes that are no UTF-8 lose neither the file nor the results beside it."""
+    names = [b"a 'b' \"c\".txt", b"new\nline.txt", b"\xff.txt", "\u00e9 $(x) `y`.txt".encode()]
+    text = f"for name in {names!r}: open(name, 'w').write(ascii(name))"
+    node.hand_out(script(node, text, output_patterns=("*.txt",)), 10)
+    report = node.wait_for_reports(1)[10]
+    assert report.outcome is Outcome.SUCCESS
+    expected = {name.decode("utf-8", "replace").replace("\ufffd", "%FF"): ascii(name) for name in names}
+    kept = {file.path for file in report.files} - {"stdout.txt", "stderr.txt"}
+    assert {path: node.text(10, path) for path in kept} == expected
+
+
+def test_many_arguments_reach_a_task(node: Node) -> None:
+    """64 KB of arguments are passed on whole."""
+    definition = script(node, "import sys; print(len(sys.argv) - 1, sum(map(len, sys.argv[1:])))")
+    command = (*definition.command, *["x" * 1024] * 64)
+    node.hand_out(replace(definition, command=command), 10)
+    assert node.wait_for_reports(1)[10].outcome is Outcome.SUCCESS
+    assert node.text(10, "stdout.txt") == "64 65536\n"
