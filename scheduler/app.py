@@ -126,10 +126,14 @@ class BlobSettings:
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """A scheduler, ready to run: `service` answers users, `controller` does the work."""
+    """A scheduler, ready to run: `service` answers users, `controller` does the work.
+
+    `store` is the address of its database as people may see it, without a password.
+    """
 
     service: JobService
     controller: Controller
+    store: str
     clock: Clock
     interval: float
     close: Callable[[], None]
@@ -177,6 +181,7 @@ def build(settings_url: str, store_url: str, clock: Clock, credential: TokenCred
         return App(
             service=Service(jobs, fleet_store, lambda: storage, clock),
             controller=controller,
+            store=database.address,
             clock=clock,
             interval=interval,
             close=opened.pop_all().close,

@@ -56,7 +56,7 @@ def run(
     with _stop_on_signals() as stop, ApiServer(create_app(app.service, token), port) as server:
         answers_at = ApiAddress(url=server.url, token=token, pid=os.getpid())
         folder.publish_api(answers_at)
-        _LOG.info("the scheduler of stack %s answers at %s; its store is %s", stack, server.url, store or folder.path)
+        _LOG.info("the scheduler of stack %s answers at %s; its store is %s", stack, server.url, app.store)
         try:
             app.run(stop)
         finally:

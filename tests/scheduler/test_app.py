@@ -114,5 +114,5 @@ def test_running_steps_until_stopped() -> None:
         def release(self) -> None:
             done.append("release")
 
-    App(None, Counting(), ManualClock(), 0.001, lambda: done.append("close")).run(stop)  # type: ignore[arg-type]
+    App(None, Counting(), "", ManualClock(), 0.001, lambda: done.append("close")).run(stop)  # type: ignore[arg-type]
     assert done == ["step", "step", "step", "release", "close"]

@@ -2,80 +2,23 @@
 
 import logging
 from collections.abc import Iterator
-from datetime import timedelta
 
 import pytest
 
 from node_bootstrap.protocol import SCHEDULER
-from scheduler.adapters.memory import LeaderRecord, MemoryLease
-from scheduler.app import BlobAddress, BlobSettings
-from scheduler.controller.collect import Collect
-from scheduler.controller.feed import Feed
-from scheduler.controller.fleet import Fleet
-from scheduler.controller.loop import Controller
-from scheduler.controller.reconcile import Reconcile
 from scheduler.errors import ConflictError, UnavailableError
 from scheduler.model import NodePhase
-from scheduler.settings import SETTINGS_BLOB, dump_settings
-from tests.scheduler.controller.fleet_world import POOL, World, settings
-
-SECOND = timedelta(seconds=1)
-
-
-class UnsureLease(MemoryLease):
-    """A lease that cannot be reached on demand."""
-
-    unreachable = False
-
-    def hold(self, store_id: str) -> bool:
-        """Hold, or fail."""
-        if self.unreachable:
-            raise UnavailableError("storage does not answer")
-        return super().hold(store_id)
-
-
-class Stage:
-    """A deployment on which controllers can be started."""
-
-    def __init__(self) -> None:
-        self.world = World()
-        self.record = LeaderRecord()
-        self.deploy("g1")
-
-    def deploy(self, *generations: str) -> None:
-        """Publish settings."""
-        self.world.blobs.write(SCHEDULER, SETTINGS_BLOB, dump_settings(settings(*generations)).encode())
-
-    def controller(self) -> tuple[Controller, UnsureLease]:
-        """Start a scheduler."""
-        world = self.world
-        lease = UnsureLease(world.clock, self.record)
-        made = Controller(
-            lease,
-            world.database,
-            BlobSettings(world.blobs, BlobAddress("https://b/", SCHEDULER, SETTINGS_BLOB)),
-            world.store,
-            collect=Collect(world.dispatch, world.queues, world.blobs),
-            reconcile=Reconcile(world.dispatch, world.queues, world.blobs),
-            feed=Feed(world.dispatch, world.queues, world.blobs),
-            fleet=Fleet(world.store, world.dispatch, world.capacity, world.queues, world.blobs),
-        )
-        return made, lease
-
-    def run(self, controller: Controller, steps: int, every: timedelta = 10 * SECOND) -> None:
-        """Let a scheduler and the nodes do some steps."""
-        for _ in range(steps):
-            self.world.clock.advance(every)
-            self.world.nodes_report()
-            controller.step(self.world.clock.now())
+from scheduler.settings import SETTINGS_BLOB
+from tests.scheduler.controller.fleet_world import POOL
+from tests.scheduler.controller.stage import Stage
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
+def stage(store_url: str) -> Iterator[Stage]:
     """Give a deployment."""
-    made = Stage()
+    made = Stage(store_url)
     yield made
-    made.world.database.close()
+    made.close()
 
 
 def test_work_brings_nodes_and_messages(stage: Stage) -> None:
