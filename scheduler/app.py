@@ -1,16 +1,20 @@
 """Wiring: which adapters stand behind the ports of a deployed environment."""
 
 import logging
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
+import certifi
 from azure.core.credentials import TokenCredential
 
+from scheduler.adapters.azure_database import EntraPassword, proven_address
 from scheduler.adapters.azure_lease import BlobLeaderLease
 from scheduler.adapters.azure_storage import AzureBlobs, AzureQueues
 from scheduler.adapters.batch_pool import BatchPoolCapacity
@@ -149,8 +153,25 @@ class App:
             self.close()
 
 
-def build(settings_url: str, store_url: str, clock: Clock, credential: TokenCredential, interval: float) -> App:
-    """Connect the scheduler of a deployment; its settings must be readable now."""
+class StoreSignIn(StrEnum):
+    """How the store's database knows the scheduler."""
+
+    ADDRESS = "address"
+    ENTRA = "entra"
+
+
+def build(
+    settings_url: str,
+    store_url: str,
+    clock: Clock,
+    credential: TokenCredential,
+    interval: float,
+    store_sign_in: StoreSignIn = StoreSignIn.ADDRESS,
+) -> App:
+    """Connect the scheduler of a deployment; its settings must be readable now.
+
+    With `StoreSignIn.ENTRA` the credential's token is the password of each connection to the store.
+    """
     address = parse_blob_url(settings_url)
     with ExitStack() as opened:
         blobs = _opened(opened, AzureBlobs(credential, address.endpoint))
@@ -165,7 +186,7 @@ def build(settings_url: str, store_url: str, clock: Clock, credential: TokenCred
         if settings.batch_endpoint is not None:
             batch_pools = _opened(opened, BatchPoolCapacity(credential, settings.batch_endpoint))
         lease = _opened(opened, BlobLeaderLease(credential, settings.blob_endpoint))
-        database = _opened(opened, Database(store_url))
+        database = _opened(opened, _database(store_url, credential, store_sign_in))
         jobs, dispatch, fleet_store = SqlJobStore(database), SqlDispatchStore(database), SqlFleetStore(database)
         controller = Controller(
             lease,
@@ -186,6 +207,14 @@ def build(settings_url: str, store_url: str, clock: Clock, credential: TokenCred
             interval=interval,
             close=opened.pop_all().close,
         )
+
+
+def _database(url: str, credential: TokenCredential, sign_in: StoreSignIn) -> Database:
+    if sign_in is StoreSignIn.ADDRESS:
+        return Database(url)
+    # What SSL_CERT_FILE names, or what the system has, or the well-known ones: the driver brings none.
+    authorities = ssl.get_default_verify_paths().cafile or certifi.where()
+    return Database(proven_address(url, authorities), EntraPassword(credential))
 
 
 def _opened(stack: ExitStack, part: _Part) -> _Part:
