@@ -16,6 +16,8 @@ from infra.config.scheduler_database import DatabaseConfig, HighAvailability
 DATABASE_ZONE = "privatelink.postgres.database.azure.com"
 _PART = "postgresqlServer"
 DATABASE_NAME = "millpond"
+# Azure takes these when a server is made, and another server would not have the store. A fail-over swaps the zones.
+IGNORED = ["availabilityZone", "backup.geoRedundantBackup", "highAvailability.standbyAvailabilityZone"]
 
 _MODES = MappingProxyType(
     {
@@ -54,7 +56,7 @@ class SchedulerDatabase(pulumi.ComponentResource):
         place = args.placement
         kept = pulumi.ResourceOptions.merge(retained(self, place), pulumi.ResourceOptions(protect=args.protect))
         server = self._server(name, args, kept)
-        administrator = dbforpostgresql.Administrator(
+        administrator = dbforpostgresql.AdministratorsMicrosoftEntra(
             f"{name}-administrator",
             object_id=args.access.principal_id,
             principal_name=args.access.identity_name,
@@ -116,7 +118,7 @@ class SchedulerDatabase(pulumi.ComponentResource):
             },
             network={"public_network_access": dbforpostgresql.ServerPublicNetworkAccessState.DISABLED},
             tags=place.tags,
-            opts=opts,
+            opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(ignore_changes=IGNORED)),
         )
 
 

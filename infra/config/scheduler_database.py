@@ -43,7 +43,7 @@ class DatabaseConfig(Section):
     """A PostgreSQL flexible server that holds the scheduler's store, so that the store outlives the host.
 
     Nobody signs in with a password, and nothing outside the stack's network reaches it. Unless named, its name is made
-    like the storage account's. `geo_redundant_backup` can be chosen only when the server is made.
+    like the storage account's. `geo_redundant_backup`, `zone` and `standby_zone` count only when the server is made.
     """
 
     name: Annotated[str, rule(naming.is_database_server, naming.DATABASE_SERVER_RULE)] | None = Field(

@@ -37,7 +37,12 @@ class PostgresServer:
     """
 
     def __init__(
-        self, programs: Programs, folder: Path, *, durable: bool = True, marks: Mapping[str, str] | None = None
+        self,
+        programs: Programs,
+        folder: Path,
+        *,
+        durable: bool = True,
+        marks: Mapping[str, str] | None = None,
     ) -> None:
         self._programs = programs
         self._folder = folder
@@ -105,6 +110,11 @@ class PostgresServer:
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)
             self._sockets = None
+
+    def restart(self) -> None:
+        """End every session, and start again on the same socket."""
+        self._end(signal.SIGINT)
+        self.start()
 
     def crash(self) -> None:
         """Kill the server as a failing machine would; `start` recovers from its log."""
