@@ -72,6 +72,8 @@ class DatabaseServers:
             postgres.start()
             record = self._record(name)
             (record / "sockets").write_text(f"{postgres.socket.parent}\n")
+            if not (record / "server.log").exists():
+                (record / "server.log").symlink_to(postgres.log)  # kept elsewhere, by another account
             with postgres.connect() as connection:
                 if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [ADMINISTRATORS]).fetchone() is None:
                     connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(ADMINISTRATORS)))
