@@ -1,13 +1,17 @@
 """A stack whose scheduler runs on a host of its own: what its tests share."""
 
 import json
+import re
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
 import psutil
+import pytest
 
-from tests.system.project import Project
+from tests.system.project import Project, copy_of_the_project, eventually, puts
 
 # The host's Python is this one: on this machine there is no image.
 HOST = {"python": f"{sys.version_info.major}.{sys.version_info.minor}", "port": 0, "interval": "300ms"}
@@ -65,9 +69,38 @@ class Hosted(Project):
         self.declare(declared)
         self.millpond("up")
 
+    def up_again(self) -> None:
+        """Deploy the same declaration again by plain Pulumi, after a refresh, and see that nothing changes.
+
+        But for one: the network answers with what has come into its subnets since, which the first refresh takes up.
+        """
+        environment = self.local_environment()
+        stack = ["--non-interactive", "--stack", "local"]
+        before = puts(self)
+        taken_up = self.run(["pulumi", "refresh", *stack, "--yes", "--skip-preview"], environment=environment)
+        assert len(re.findall(r"updated \(", taken_up)) <= 1, taken_up
+        again = ["pulumi", "up", *stack, "--refresh", "--yes", "--skip-preview", "--expect-no-changes"]
+        self.run(again, environment=environment)
+        assert puts(self) == before
+
     def deleted(self) -> list[str]:
         """What the resource manager was asked to delete."""
         return [entry["path"].lower() for entry in self.requests() if entry["method"] == "DELETE"]
+
+
+@contextmanager
+def deployed(factory: pytest.TempPathFactory, job: str, host: Mapping[str, object]) -> Iterator[Hosted]:
+    """Deploy a stack with such a host, whose scheduler answers; `job` is in job.yaml."""
+    with copy_of_the_project(factory) as made:
+        hosted = Hosted(made.folder, made.home, made.background)
+        settings = hosted.settings()
+        settings["config"]["millpond:scheduler"] = dict(host)
+        hosted.declare(settings)
+        (hosted.folder / "job.yaml").write_text(job)
+        hosted.millpond("local", "up", "--boot-delay", "1")
+        hosted.millpond("up")
+        eventually(hosted.reachable, "the scheduler on the host answers")
+        yield hosted
 
 
 def finished(project: Hosted, job_id: str) -> bool:

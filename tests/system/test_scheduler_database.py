@@ -13,8 +13,8 @@ from infra.local.layout import Layout
 from infra.local.postgres.programs import account_of_server
 from infra.local.postgres.servers import data_folder
 from infra.local.processes import DATABASE_MARK, of_folder
-from tests.system.hosted import HOST, JOB, Hosted, finished
-from tests.system.project import copy_of_the_project, eventually, processes_of, puts
+from tests.system.hosted import HOST, JOB, Hosted, deployed, finished
+from tests.system.project import eventually, processes_of, puts
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
@@ -26,15 +26,7 @@ OTHER_IMAGE = "Canonical:ubuntu-24_04-lts:server:24.04.202404230"
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
     """A deployed stack with a host whose scheduler answers, and a database that has its store."""
-    with copy_of_the_project(tmp_path_factory) as made:
-        hosted = Hosted(made.folder, made.home, made.background)
-        settings = hosted.settings()
-        settings["config"]["millpond:scheduler"] = HOST | {"database": {}}
-        hosted.declare(settings)
-        (hosted.folder / "job.yaml").write_text(SLOW_JOB)
-        hosted.millpond("local", "up", "--boot-delay", "1")
-        hosted.millpond("up")
-        eventually(hosted.reachable, "the scheduler on the host answers")
+    with deployed(tmp_path_factory, SLOW_JOB, HOST | {"database": {}}) as hosted:
         yield hosted
 
 
@@ -53,14 +45,7 @@ def database(project: Hosted) -> psutil.Process:
 
 def test_a_second_up_changes_nothing(project: Hosted) -> None:
     """The same declaration again makes no change, neither does a refresh find one in the database."""
-    environment = project.local_environment()
-    stack = ["--non-interactive", "--stack", "local"]
-    before = puts(project)
-    taken_up = project.run(["pulumi", "refresh", *stack, "--yes", "--skip-preview"], environment=environment)
-    assert len(re.findall(r"updated \(", taken_up)) <= 1, taken_up
-    again = ["pulumi", "up", *stack, "--refresh", "--yes", "--skip-preview", "--expect-no-changes"]
-    project.run(again, environment=environment)
-    assert puts(project) == before
+    project.up_again()
 
 
 def test_no_task_is_lost_with_the_scheduler_the_machine_or_the_database(project: Hosted) -> None:

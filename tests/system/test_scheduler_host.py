@@ -1,7 +1,6 @@
 """A stack whose scheduler runs on a host of its own, on the real engine and real processes, as a user drives it."""
 
 import json
-import re
 import signal
 import sys
 import time
@@ -12,8 +11,8 @@ import psutil
 import pytest
 
 from infra.components.scheduler_access import SCALE_SET_ACTIONS
-from tests.system.hosted import HOST, JOB, Hosted, finished
-from tests.system.project import copy_of_the_project, eventually, processes_of, puts
+from tests.system.hosted import HOST, JOB, Hosted, deployed, finished
+from tests.system.project import eventually, processes_of, puts
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
@@ -28,31 +27,13 @@ RARE = {
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
     """A deployed stack with a host whose scheduler answers."""
-    with copy_of_the_project(tmp_path_factory) as made:
-        hosted = Hosted(made.folder, made.home, made.background)
-        settings = hosted.settings()
-        settings["config"]["millpond:scheduler"] = HOST
-        hosted.declare(settings)
-        (hosted.folder / "job.yaml").write_text(JOB)
-        hosted.millpond("local", "up", "--boot-delay", "1")
-        hosted.millpond("up")
-        eventually(hosted.reachable, "the scheduler on the host answers")
+    with deployed(tmp_path_factory, JOB, HOST) as hosted:
         yield hosted
 
 
 def test_a_second_up_changes_nothing(project: Hosted) -> None:
-    """The same declaration again makes no change, neither does a refresh find one.
-
-    But for one: the network answers with what has come into its subnets since, which the first refresh takes up.
-    """
-    environment = project.local_environment()
-    stack = ["--non-interactive", "--stack", "local"]
-    before = puts(project)
-    taken_up = project.run(["pulumi", "refresh", *stack, "--yes", "--skip-preview"], environment=environment)
-    assert len(re.findall(r"updated \(", taken_up)) <= 1, taken_up
-    again = ["pulumi", "up", *stack, "--refresh", "--yes", "--skip-preview", "--expect-no-changes"]
-    project.run(again, environment=environment)
-    assert puts(project) == before
+    """The same declaration again makes no change, neither does a refresh find one."""
+    project.up_again()
 
 
 def test_a_job_completes_though_the_scheduler_is_killed(project: Hosted) -> None:
