@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "destroy": Command(
             "infra.deploy_commands", "commands", "Remove a stack with all that is in it.", part="destroy"
         ),
+        "bundle": Command("infra.bundle_commands", "commands", "Build and pin what nodes fetch when they boot."),
         "job": Command(
             "scheduler.cli.jobs", "job", "Submit, follow and cancel jobs; get their outputs.", speaks_to_stack=True
         ),
@@ -63,6 +64,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         ),
         "scheduler": Command(
             "scheduler.cli.process", "scheduler", "Run the scheduler of a stack.", speaks_to_stack=True
+        ),
+        "formula": Command(
+            "scheduler.cli.formula", "formula", "Check, run, lint and compile Azure Batch autoscale formulas."
         ),
         "local": Command("infra.local.cli", "app", "Start, stop and look at the Azure of this machine."),
     }

@@ -8,7 +8,13 @@ from infra.host_wheels import fetch_wheels, pins_for
 from node_bootstrap.bundle import Bundle, pack, runner_sources
 from node_bootstrap.render import TEMPLATES
 
-_SCRIPTS = MappingProxyType({"install.sh": "linux_host_install.sh", "supervise.sh": "linux_host_supervise.sh"})
+_SCRIPTS = MappingProxyType(
+    {
+        "install.sh": "linux_host_install.sh",
+        "supervise.sh": "linux_host_supervise.sh",
+        "data-disk.sh": "linux_data_disk.sh",
+    }
+)
 
 
 def build_host_bundle(python: str, cache: Path | None = None) -> Bundle:

@@ -1,12 +1,13 @@
 """Wiring: which adapters stand behind the ports of a deployed environment."""
 
 import logging
+import queue
 import ssl
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -28,9 +29,11 @@ from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.controller.fleet import Fleet
 from scheduler.controller.loop import Controller
+from scheduler.controller.pace import pace_of
 from scheduler.controller.reconcile import Reconcile
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
 from scheduler.model import StorageAddress
+from scheduler.ports.capacity import Capacity
 from scheduler.ports.clock import Clock
 from scheduler.ports.job_service import JobService
 from scheduler.ports.storage import Blobs
@@ -128,10 +131,31 @@ class BlobSettings:
                 _LOG.warning("the settings name another %s; start the scheduler again to use it", name)
 
 
+class Bell:
+    """Ends a wait early. Rung from any thread, also by a signal's handler, at any time."""
+
+    def __init__(self) -> None:
+        # Its `put` may interrupt itself, which the methods of an `Event` may not.
+        self._rung: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def ring(self) -> None:
+        """End the wait that is on, or the next one."""
+        self._rung.put(None)
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until it is rung."""
+        with suppress(queue.Empty):
+            self._rung.get(timeout=seconds)
+        with suppress(queue.Empty):
+            while True:
+                self._rung.get_nowait()
+
+
 @dataclass(frozen=True, slots=True)
 class App:
     """A scheduler, ready to run: `service` answers users, `controller` does the work.
 
+    `bell` is rung by what must not wait for the next step: a job that was submitted, a request to stop.
     `store` is the address of its database as people may see it, without a password.
     """
 
@@ -139,15 +163,15 @@ class App:
     controller: Controller
     store: str
     clock: Clock
-    interval: float
+    bell: Bell
     close: Callable[[], None]
 
     def run(self, stop: threading.Event) -> None:
-        """Step, wait the interval, and again, until stopped; then give leadership up and close everything."""
+        """Step, wait as long as it says or for the bell, and again, until stopped; then give up the lead and close."""
         try:
             while not stop.is_set():
-                self.controller.step(self.clock.now())
-                stop.wait(self.interval)
+                pause = self.controller.step(self.clock.now())
+                self.bell.wait(pause.total_seconds())
             self.controller.release()
         finally:
             self.close()
@@ -172,12 +196,8 @@ def build(
 
     With `StoreSignIn.ENTRA` the credential's token is the password of each connection to the store.
     """
-    address = parse_blob_url(settings_url)
     with ExitStack() as opened:
-        blobs = _opened(opened, AzureBlobs(credential, address.endpoint))
-        source = BlobSettings(blobs, address)
-        settings = source.read()
-        queues = _opened(opened, AzureQueues(credential, settings.queue_endpoint))
+        source, settings, blobs = _read(opened, settings_url, credential)
         scale_sets = _opened(
             opened,
             ScaleSetCapacity(credential, settings.subscription_id, settings.resource_group, settings.resource_manager),
@@ -185,28 +205,65 @@ def build(
         batch_pools = None
         if settings.batch_endpoint is not None:
             batch_pools = _opened(opened, BatchPoolCapacity(credential, settings.batch_endpoint))
-        lease = _opened(opened, BlobLeaderLease(credential, settings.blob_endpoint))
+        capacity = CapacityByKind(scale_sets, batch_pools)
         database = _opened(opened, _database(store_url, credential, store_sign_in))
-        jobs, dispatch, fleet_store = SqlJobStore(database), SqlDispatchStore(database), SqlFleetStore(database)
-        controller = Controller(
-            lease,
-            database,
-            source,
-            fleet_store,
-            collect=Collect(dispatch, queues, blobs),
-            reconcile=Reconcile(dispatch, queues, blobs),
-            feed=Feed(dispatch, queues, blobs),
-            fleet=Fleet(fleet_store, dispatch, CapacityByKind(scale_sets, batch_pools), queues, blobs),
-        )
-        storage = StorageAddress(blob_endpoint=settings.blob_endpoint)
-        return App(
-            service=Service(jobs, fleet_store, lambda: storage, clock),
-            controller=controller,
-            store=database.address,
-            clock=clock,
-            interval=interval,
-            close=opened.pop_all().close,
-        )
+        return _connected(opened, source, settings, blobs, capacity, database, clock, credential, interval)
+
+
+def build_over(
+    capacity: Capacity, settings_url: str, store_url: str, clock: Clock, credential: TokenCredential, interval: float
+) -> App:
+    """Connect the scheduler of a deployment whose machines are reached otherwise than by its settings."""
+    with ExitStack() as opened:
+        source, settings, blobs = _read(opened, settings_url, credential)
+        database = _opened(opened, Database(store_url))
+        return _connected(opened, source, settings, blobs, capacity, database, clock, credential, interval)
+
+
+def _read(
+    opened: ExitStack, settings_url: str, credential: TokenCredential
+) -> tuple[BlobSettings, SchedulerSettings, AzureBlobs]:
+    address = parse_blob_url(settings_url)
+    blobs = _opened(opened, AzureBlobs(credential, address.endpoint))
+    source = BlobSettings(blobs, address)
+    return source, source.read(), blobs
+
+
+def _connected(
+    opened: ExitStack,
+    source: BlobSettings,
+    settings: SchedulerSettings,
+    blobs: AzureBlobs,
+    capacity: Capacity,
+    database: Database,
+    clock: Clock,
+    credential: TokenCredential,
+    interval: float,
+) -> App:
+    queues = _opened(opened, AzureQueues(credential, settings.queue_endpoint))
+    lease = _opened(opened, BlobLeaderLease(credential, settings.blob_endpoint))
+    jobs, dispatch, fleet_store = SqlJobStore(database), SqlDispatchStore(database), SqlFleetStore(database)
+    controller = Controller(
+        lease,
+        database,
+        source,
+        fleet_store,
+        dispatch,
+        collect=Collect(dispatch, queues, blobs),
+        reconcile=Reconcile(dispatch, queues, blobs),
+        feed=Feed(dispatch, queues, blobs),
+        fleet=Fleet(fleet_store, dispatch, capacity, queues, blobs),
+        pace=pace_of(timedelta(seconds=interval)),
+    )
+    storage, bell = StorageAddress(blob_endpoint=settings.blob_endpoint), Bell()
+    return App(
+        service=Service(jobs, fleet_store, lambda: storage, clock, bell.ring),
+        controller=controller,
+        store=database.address,
+        clock=clock,
+        bell=bell,
+        close=opened.pop_all().close,
+    )
 
 
 def _database(url: str, credential: TokenCredential, sign_in: StoreSignIn) -> Database:

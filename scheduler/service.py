@@ -14,12 +14,19 @@ class Service:
     """The scheduler as users meet it. Commands write the store only; the controller does the rest."""
 
     def __init__(
-        self, job_store: JobStore, fleet_store: FleetStore, storage: Callable[[], StorageAddress], clock: Clock
+        self,
+        job_store: JobStore,
+        fleet_store: FleetStore,
+        storage: Callable[[], StorageAddress],
+        clock: Clock,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
+        """Use the stores; `changed` is called after a command that the controller should act on now."""
         self._jobs = job_store
         self._fleet = fleet_store
         self._storage = storage
         self._clock = clock
+        self._changed = changed
 
     def create_job(self, new: NewJob) -> Job:
         """Open a draft, or give the job that this idempotency key opened."""
@@ -36,7 +43,9 @@ class Service:
 
     def arm_job(self, job_id: str, task_count: int) -> Job:
         """Start a draft whose tasks number `task_count`. Repeating is harmless."""
-        return self._jobs.arm_job(job_id, task_count, self._clock.now())
+        job = self._jobs.arm_job(job_id, task_count, self._clock.now())
+        self._changed()
+        return job
 
     def get_job(self, job_id: str) -> Job:
         """Give a job."""
@@ -48,7 +57,9 @@ class Service:
 
     def cancel_job(self, job_id: str) -> Job:
         """Cancel a job. A completed one stays as it is."""
-        return self._jobs.cancel_job(job_id, self._clock.now())
+        job = self._jobs.cancel_job(job_id, self._clock.now())
+        self._changed()
+        return job
 
     def list_tasks(self, job_id: str, after: int = -1, limit: int = 1000) -> tuple[Task, ...]:
         """Give tasks with an id above `after`, in order of id."""

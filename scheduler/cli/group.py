@@ -45,12 +45,12 @@ def tell_error(error: MillpondError) -> None:
     _ERRORS.print(f"error: {error}", markup=False)
 
 
-def group(name: str, text: str) -> typer.Typer:
-    """Make a command group."""
+def group(name: str, text: str, exit_codes: str = EXIT_CODES) -> typer.Typer:
+    """Make a command group; its help ends with what the exit codes mean."""
     return typer.Typer(
         name=name,
         cls=CommandGroup,
-        help=f"{text}\n\n{EXIT_CODES}",
+        help=f"{text}\n\n{exit_codes}",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,

@@ -22,6 +22,7 @@ AUDIENCE = "https://ossrdbms-aad.database.windows.net"
 
 _HANDSHAKE_SECONDS = 15.0
 _END_SECONDS = 10.0
+_GOODBYE_SECONDS = 0.1
 _CHUNK = 65_536
 _HEAD = 8
 _log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Fronts:
         for name in list(self._listening):
             self.close(name)
         if self._thread.is_alive():
+            self._run(_settled())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_END_SECONDS)
         self._loop.close()
@@ -88,6 +90,8 @@ class Fronts:
             finally:
                 sessions.discard(task)
                 writer.close()
+                # A client that does not answer the end of its TLS session is not waited for.
+                self._loop.call_later(_GOODBYE_SECONDS, writer.transport.abort)
 
         self._listening[name] = await asyncio.start_server(serve, sock=listener)
 
@@ -182,6 +186,11 @@ class _Session:
                 await asyncio.gather(*ways, return_exceptions=True)
         finally:
             to_server.close()
+
+
+async def _settled() -> None:
+    """Wait until what was closed has let go of its sockets."""
+    await asyncio.sleep(2 * _GOODBYE_SECONDS)
 
 
 async def _pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

@@ -1,6 +1,9 @@
 """A deployment on which schedulers can be started, one after the other or at once."""
 
+from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from node_bootstrap.protocol import SCHEDULER
 from scheduler.adapters.memory import LeaderRecord, MemoryLease
@@ -32,6 +35,23 @@ class UnsureLease(MemoryLease):
         return super().hold(store_id)
 
 
+class Counted:
+    """A port, each call of which is one request to storage."""
+
+    def __init__(self, port: Any, requests: Counter[str]) -> None:
+        self._port = port
+        self._requests = requests
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._port, name)
+
+        def call(*arguments: Any) -> Any:
+            self._requests[name] += 1
+            return found(*arguments)
+
+        return call
+
+
 class Stage:
     """A deployment on which controllers can be started."""
 
@@ -40,11 +60,24 @@ class Stage:
         self.world = World(url)
         self.opened = [self.world.database]
         self.record = LeaderRecord()
+        self.requests: Counter[str] = Counter()
         self.deploy("g1")
 
     def deploy(self, *generations: str) -> None:
         """Publish settings."""
         self.world.blobs.write(SCHEDULER, SETTINGS_BLOB, dump_settings(settings(*generations)).encode())
+
+    def keep_a_node(self) -> None:
+        """Publish settings by which the pool is never without a node."""
+        wanted = settings("g1")
+        pools = tuple(replace(pool, policy=replace(pool.policy, min_nodes=1)) for pool in wanted.pools)
+        changed = dump_settings(replace(wanted, pools=pools))
+        self.world.blobs.write(SCHEDULER, SETTINGS_BLOB, changed.encode())
+
+    def close(self) -> None:
+        """Close every store."""
+        for database in self.opened:
+            database.close()
 
     def controller(self, *, apart: bool = False) -> tuple[Controller, UnsureLease]:
         """Start a scheduler; one that is apart has connections of its own, as a process of its own has."""
@@ -55,22 +88,29 @@ class Stage:
             dispatch, store = SqlDispatchStore(database), SqlFleetStore(database)
             self.opened.append(database)
         lease = UnsureLease(world.clock, self.record)
+        queues, blobs = Counted(world.queues, self.requests), Counted(world.blobs, self.requests)
         made = Controller(
-            lease,
+            Counted(lease, self.requests),
             database,
-            BlobSettings(world.blobs, BlobAddress("https://b/", SCHEDULER, SETTINGS_BLOB)),
+            BlobSettings(blobs, BlobAddress("https://b/", SCHEDULER, SETTINGS_BLOB)),
             store,
-            collect=Collect(dispatch, world.queues, world.blobs),
-            reconcile=Reconcile(dispatch, world.queues, world.blobs),
-            feed=Feed(dispatch, world.queues, world.blobs),
-            fleet=Fleet(store, dispatch, world.capacity, world.queues, world.blobs),
+            dispatch,
+            collect=Collect(dispatch, queues, blobs),
+            reconcile=Reconcile(dispatch, queues, blobs),
+            feed=Feed(dispatch, queues, blobs),
+            fleet=Fleet(store, dispatch, world.capacity, queues, blobs),
         )
         return made, lease
 
-    def close(self) -> None:
-        """Close every store."""
-        for database in self.opened:
-            database.close()
+    def live(self, controller: Controller, span: timedelta, status_every: timedelta = 20 * SECOND) -> None:
+        """Let a scheduler step whenever it wants to, and nodes report now and then."""
+        world = self.world
+        end, reported = world.clock.now() + span, world.clock.now()
+        while world.clock.now() < end:
+            if world.clock.now() - reported >= status_every:
+                reported = world.clock.now()
+                world.nodes_report()
+            world.clock.advance(max(controller.step(world.clock.now()), timedelta(milliseconds=10)))
 
     def run(self, controller: Controller, steps: int, every: timedelta = 10 * SECOND) -> None:
         """Let a scheduler and the nodes do some steps."""
