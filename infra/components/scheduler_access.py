@@ -59,7 +59,9 @@ class SchedulerAccess(pulumi.ComponentResource):
             opts=inside,
         )
         self.identity_id = identity.id
+        self.identity_name = naming.identity(name)
         self.client_id = identity.client_id
+        self.principal_id = identity.principal_id
         principal = Principal(identity.principal_id, "ServicePrincipal")
         grants = [
             *((container, Role.STORAGE_BLOB_DATA_READER) for container in READS),

@@ -4,9 +4,6 @@ Counters on jobs and steps are kept by the changes that cause them (`job_change`
 tasks of a job. Tasks are narrow rows; what tasks of a step share stands in the step.
 """
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -16,37 +13,15 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    String,
     Table,
-    Text,
-    TypeDecorator,
     text,
 )
-from sqlalchemy.engine.interfaces import Dialect
 
+from scheduler.adapters.sql.columns import Instant, Words
 from scheduler.adapters.sql.database import METADATA
 
 # Parameters of one IN list; SQLite takes at most 32766 in a statement.
 IN_LIST = 1000
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-class Instant(TypeDecorator[datetime]):
-    """An aware datetime as microseconds since 1970: exact, comparable, the same in every database."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
-        """To the database; `dialect` belongs to the interface."""
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
-
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """From the database; `dialect` belongs to the interface."""
-        return None if value is None else _EPOCH + value * _MICROSECOND
-
 
 # SQLite numbers rows by itself only in a column of exactly this type.
 _ROW_NUMBER = BigInteger().with_variant(Integer(), "sqlite")
@@ -60,14 +35,14 @@ JOBS = Table(
     "jobs",
     METADATA,
     Column("number", _ROW_NUMBER, primary_key=True, autoincrement=True),
-    Column("job_id", String(80), nullable=False, unique=True),
-    Column("idempotency_key", Text, nullable=False, unique=True),
-    Column("name", Text, nullable=False),
-    Column("pool", Text, nullable=False),
+    Column("job_id", Words(80), nullable=False, unique=True),
+    Column("idempotency_key", Words, nullable=False, unique=True),
+    Column("name", Words, nullable=False),
+    Column("pool", Words, nullable=False),
     Column("priority", Integer, nullable=False),
-    Column("state", String(12), nullable=False),
-    Column("result", String(12)),
-    Column("reason", Text, nullable=False, server_default=""),
+    Column("state", Words(12), nullable=False),
+    Column("result", Words(12)),
+    Column("reason", Words, nullable=False, server_default=""),
     Column("created_at", Instant, nullable=False),
     Column("armed_at", Instant),
     Column("ended_at", Instant),
@@ -86,8 +61,8 @@ CHUNKS = Table(
     METADATA,
     Column("job", ForeignKey(JOBS.c.number), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("hash", String(64), nullable=False),
-    Column("body", Text, nullable=False),
+    Column("hash", Words(64), nullable=False),
+    Column("body", Words, nullable=False),
 )
 
 STEPS = Table(
@@ -95,10 +70,10 @@ STEPS = Table(
     METADATA,
     Column("job", ForeignKey(JOBS.c.number), primary_key=True),
     Column("position", Integer, primary_key=True, autoincrement=False),
-    Column("name", Text, nullable=False),
-    Column("definition_hash", String(64), nullable=False),
-    Column("definition", Text, nullable=False),
-    Column("inputs_from", Text, nullable=False),
+    Column("name", Words, nullable=False),
+    Column("definition_hash", Words(64), nullable=False),
+    Column("definition", Words, nullable=False),
+    Column("inputs_from", Words, nullable=False),
     Column("first_task_id", Integer, nullable=False),
     Column("task_count", Integer, nullable=False),
     Column("max_task_retries", Integer, nullable=False),
@@ -108,7 +83,7 @@ STEPS = Table(
     Column("mean_seconds", Float),
     _count("measured"),
     Column("published", Boolean, nullable=False),
-    Column("inputs", String(64)),
+    Column("inputs", Words(64)),
     Column("active_since", Instant),
     Column("open_predecessors", Integer, nullable=False),
     _count("open_tasks"),
@@ -138,8 +113,8 @@ TASKS = Table(
     Column("job", ForeignKey(JOBS.c.number), primary_key=True),
     Column("task_id", Integer, primary_key=True, autoincrement=False),
     Column("step", Integer, nullable=False),
-    Column("state", String(12), nullable=False),
-    Column("result", String(12)),
+    Column("state", Words(12), nullable=False),
+    Column("result", Words(12)),
     Column("suspect", Boolean, nullable=False, server_default=text("false")),
     _count("attempt"),
     _count("attempt_floor"),
@@ -147,14 +122,15 @@ TASKS = Table(
     _count("retries"),
     _count("node_faults"),
     _count("preemptions"),
-    Column("node_id", Text),
+    Column("node_id", Words),
     Column("manifest", BigInteger),
     Column("earlier_manifest", BigInteger),
-    Column("exit_code", Integer),
-    Column("outcome", String(12)),
+    # Windows has exit codes of 32 bits without a sign.
+    Column("exit_code", BigInteger),
+    Column("outcome", Words(12)),
     Column("started_at", Instant),
     Column("ended_at", Instant),
-    Column("reason", Text, nullable=False, server_default=""),
+    Column("reason", Words, nullable=False, server_default=""),
 )
 TASK_WAITS = text("tasks.state = 'active' AND tasks.message IS NULL")
 _WAITS = text("state = 'active' AND message IS NULL")
@@ -175,20 +151,20 @@ MESSAGES = Table(
     "messages",
     METADATA,
     Column("number", _ROW_NUMBER, primary_key=True, autoincrement=True),
-    Column("message_id", String(64), nullable=False, unique=True),
+    Column("message_id", Words(64), nullable=False, unique=True),
     Column("job", ForeignKey(JOBS.c.number), nullable=False),
     Column("step", Integer, nullable=False),
-    Column("pool", Text, nullable=False),
-    Column("group_key", Text, nullable=False),
-    Column("queue", Text, nullable=False),
-    Column("body", Text),
+    Column("pool", Words, nullable=False),
+    Column("group_key", Words, nullable=False),
+    Column("queue", Words, nullable=False),
+    Column("body", Words),
     Column("unreported", Integer, nullable=False),
     Column("seconds", Float, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("deadline", Instant, nullable=False),
     Column("sent_at", Instant),
     Column("started_at", Instant),
-    Column("node_id", Text),
+    Column("node_id", Words),
     Column("closed_at", Instant),
 )
 MESSAGE_IS_OPEN = text("messages.closed_at IS NULL")
@@ -214,7 +190,7 @@ MANIFESTS = Table(
     "manifests",
     METADATA,
     Column("number", _ROW_NUMBER, primary_key=True, autoincrement=True),
-    Column("blob", Text, nullable=False, unique=True),
+    Column("blob", Words, nullable=False, unique=True),
     Column("job", ForeignKey(JOBS.c.number), nullable=False, index=True),
     Column("files", LargeBinary),
 )
@@ -233,7 +209,7 @@ STOPS = Table(
 POOL_TIMES = Table(
     "pool_times",
     METADATA,
-    Column("pool", Text, primary_key=True),
+    Column("pool", Words, primary_key=True),
     Column("mean_seconds", Float, nullable=False),
     Column("measured", Integer, nullable=False),
 )

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
+from types import MappingProxyType
 
-from sqlalchemy import Connection, Row, func, insert, literal, select, text, update
+from sqlalchemy import Connection, Row, Table, func, insert, literal, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from node_bootstrap.protocol import Outcome, decode, encode, sha256_hex
 from scheduler.adapters.sql.committed import committed_files
@@ -19,6 +21,11 @@ from scheduler.adapters.sql.requeue import requeue
 from scheduler.dispatch.checks import step_findings
 from scheduler.errors import ConflictError, InvalidRequestError, NotFoundError
 from scheduler.model import Job, JobResult, JobState, NewJob, OutputFile, Step, Task, TaskCounts, TaskResult, TaskState
+
+# Both know "on conflict do nothing"; SQLAlchemy has it by dialect only.
+_INSERT: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = MappingProxyType(
+    {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+)
 
 _COUNTS = ("blocked", "active", "running", "succeeded", "failed", "cancelled")
 
@@ -56,18 +63,19 @@ class SqlJobStore:
     def create_job(self, new: NewJob, now: datetime) -> Job:
         """Open a draft, or give the one with this idempotency key."""
         with self._database.write() as connection:
-            found = connection.execute(select(JOBS).where(JOBS.c.idempotency_key == new.idempotency_key)).first()
-            if found is None:
-                values = {"name": new.name, "pool": new.pool, "priority": new.priority, "created_at": now}
-                connection.execute(
-                    insert(JOBS).values(
-                        job_id=_job_id(new),
-                        idempotency_key=new.idempotency_key,
-                        state=JobState.DRAFT.value,
-                        **values,
-                    )
-                )
-            elif (found.name, found.pool, found.priority) != (new.name, new.pool, new.priority):
+            # Two requests of one client may run at once, when it sent the first again: the later one changes nothing.
+            draft = _INSERT[connection.dialect.name](JOBS).values(
+                job_id=_job_id(new),
+                idempotency_key=new.idempotency_key,
+                state=JobState.DRAFT.value,
+                name=new.name,
+                pool=new.pool,
+                priority=new.priority,
+                created_at=now,
+            )
+            connection.execute(draft.on_conflict_do_nothing())
+            found = connection.execute(select(JOBS).where(JOBS.c.idempotency_key == new.idempotency_key)).one()
+            if (found.name, found.pool, found.priority) != (new.name, new.pool, new.priority):
                 raise ConflictError(
                     f"the idempotency key {new.idempotency_key!r} opened job {found.job_id} with another name, pool "
                     "or priority; choose another key"
@@ -79,7 +87,8 @@ class SqlJobStore:
         body = encode(_Chunk(steps))
         digest = sha256_hex(body.encode())
         with self._database.write() as connection:
-            job = job_row(connection, job_id)
+            # Locked, so that arming at the same moment comes before this chunk or after it, and never misses it.
+            job = job_row(connection, job_id, lock=True)
             old = connection.execute(
                 select(CHUNKS.c.hash).where(CHUNKS.c.job == job.number, CHUNKS.c.number == chunk)
             ).scalar()
@@ -220,9 +229,10 @@ def _job_id(new: NewJob) -> str:
     return f"{name}-{hashlib.sha256(new.idempotency_key.encode()).hexdigest()[:12]}"
 
 
-def job_row(connection: Connection, job_id: str) -> Row[tuple[object, ...]]:
-    """Give a job's row; `NotFoundError`."""
-    job = connection.execute(select(JOBS).where(JOBS.c.job_id == job_id)).first()
+def job_row(connection: Connection, job_id: str, *, lock: bool = False) -> Row[tuple[object, ...]]:
+    """Give a job's row; `NotFoundError`. With `lock`, other writers of the job wait until this transaction ends."""
+    found = select(JOBS).where(JOBS.c.job_id == job_id)
+    job = connection.execute(found.with_for_update() if lock else found).first()
     if job is None:
         raise NotFoundError(f"there is no job {job_id}; `millpond job list` shows all")
     return job

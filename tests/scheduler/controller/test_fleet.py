@@ -15,9 +15,9 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world(store_url: str) -> Iterator[World]:
     """Give a fresh world."""
-    made = World()
+    made = World(store_url)
     yield made
     made.database.close()
 

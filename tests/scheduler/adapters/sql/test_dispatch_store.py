@@ -1,9 +1,8 @@
-"""Handing out and taking back; another database joins by another parameter of the fixture."""
+"""Handing out and taking back, in each database."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -14,15 +13,6 @@ from scheduler.dispatch.records import HandOut, Start
 from scheduler.errors import NotFoundError, StaleLeaderError
 from scheduler.model import JobResult, JobState, PoolDemand, RetryPolicy, TaskCounts, TaskResult, TaskState
 from tests.scheduler.job_world import GROUP, POOL, World, step
-
-
-@pytest.fixture(params=["sqlite-memory", "sqlite-file"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    """Give a world over each database."""
-    made = World("sqlite://" if request.param == "sqlite-memory" else f"sqlite:///{tmp_path}/store.sqlite")
-    yield made
-    made.check_counters()
-    made.database.close()
 
 
 def order(job_id: str, count: int = 1, *, suspect: bool = False, position: int = 0) -> HandOut:
@@ -389,7 +379,7 @@ def test_long_jobs_of_many_small_steps(world: World) -> None:
 def test_hot_queries_use_their_indexes(world: World) -> None:
     """What runs every second or for every message never walks the tasks of a job."""
     plans = {
-        "SELECT task_id FROM tasks WHERE job = 1 AND step = 0 AND suspect = 0 "
+        "SELECT task_id FROM tasks WHERE job = 1 AND step = 0 AND suspect = false "
         "AND tasks.state = 'active' AND tasks.message IS NULL ORDER BY task_id LIMIT 5": "tasks_waiting",
         "SELECT * FROM tasks WHERE message = 1 AND tasks.state IN ('active', 'running') "
         "AND tasks.message IS NOT NULL": "tasks_out",
@@ -399,6 +389,11 @@ def test_hot_queries_use_their_indexes(world: World) -> None:
         "SELECT * FROM steps WHERE job = 1 AND steps.active > 0": "steps_active",
     }
     with world.database.read() as connection:
+        postgresql = connection.dialect.name == "postgresql"
+        if postgresql:
+            # Of tables as small as these it would read the whole; what is asked is whether the index serves the query.
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+        explain, use = ("EXPLAIN", "using") if postgresql else ("EXPLAIN QUERY PLAN", "INDEX")
         for query, index in plans.items():
-            plan = " ".join(str(row) for row in connection.execute(text(f"EXPLAIN QUERY PLAN {query}")).all())
-            assert f"INDEX {index}" in plan, plan
+            plan = " ".join(str(row) for row in connection.execute(text(f"{explain} {query}")).all())
+            assert f"{use} {index}" in plan, plan

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -52,10 +51,10 @@ def node(number: int = 1, phase: NodePhase = NodePhase.WORKING, key: GroupKey = 
     )
 
 
-@pytest.fixture(params=["memory", "file"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """Open a fresh store."""
-    opened = Database("sqlite://" if request.param == "memory" else f"sqlite:///{tmp_path / 'store.sqlite'}")
+@pytest.fixture
+def database(store_url: str) -> Iterator[Database]:
+    """Open a fresh store in each database."""
+    opened = Database(store_url)
     yield opened
     opened.close()
 
