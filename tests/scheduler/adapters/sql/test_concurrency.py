@@ -14,7 +14,7 @@ import pytest
 
 from node_bootstrap.protocol import OUTPUTS, Manifest, TaskMessage, decode
 from scheduler.adapters.sql import engines
-from scheduler.adapters.sql.commit import commit_manifest
+from scheduler.adapters.sql.commit import record_words
 from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.job_change import JobChange
@@ -138,7 +138,7 @@ def test_a_leader_that_was_overtaken_while_it_waited_is_refused(
     blob, manifest = uploaded(world, message)
     with other.write() as connection:
         connection.exec_driver_sql("UPDATE store_identity SET epoch = epoch + 1")
-        late = start(lambda: world.store.commit(world.epoch, blob, manifest, world.clock.now()))
+        late = start(lambda: world.store.record(world.epoch, (), ((blob, manifest),), world.clock.now()))
         assert late.waits
     with pytest.raises(StaleLeaderError):
         late.result()
@@ -153,10 +153,10 @@ def test_two_commits_that_each_end_the_last_predecessor(
     world.hand_out()
     first, second = (uploaded(world, message) for _, message in world.receive())
     with world.database.lead(world.epoch) as connection:
-        assert commit_manifest(connection, *first, world.clock.now())
-        later = start(lambda: SqlDispatchStore(other).commit(world.epoch, *second, world.clock.now()))
+        assert not record_words(connection, (), (first,), world.clock.now())
+        later = start(lambda: SqlDispatchStore(other).record(world.epoch, (), (second,), world.clock.now()))
         assert later.waits
-    assert later.result() is True
+    assert not later.result()
     assert world.jobs.job(job_id).counts == TaskCounts(active=3, succeeded=2)
     world.finish()
     assert world.jobs.job(job_id).result is JobResult.SUCCESS
@@ -170,7 +170,7 @@ def test_a_cancel_that_meets_a_commit(
     world.hand_out()
     ((_, message),) = world.receive()
     with world.database.lead(world.epoch) as connection:
-        assert commit_manifest(connection, *uploaded(world, message), world.clock.now())
+        assert not record_words(connection, (), (uploaded(world, message),), world.clock.now())
         cancel = start(lambda: SqlJobStore(other).cancel_job(job_id, world.clock.now()))
         assert cancel.waits
     job = cancel.result()

@@ -11,6 +11,7 @@ from infra.local.postgres.server import PostgresServer
 from node_bootstrap.protocol import Manifest, Outcome, TaskReport
 from scheduler.adapters.sql import engines
 from scheduler.adapters.sql.database import Database
+from scheduler.dispatch.records import Start
 from scheduler.errors import AccessDeniedError, ConflictError, InvalidRequestError, UnavailableError
 from scheduler.model import JobResult
 from tests.scheduler.job_world import World, step
@@ -157,7 +158,7 @@ def test_whatever_a_node_says_is_kept(world: World) -> None:
     now = world.clock.now()
     report = TaskReport(0, 1, Outcome.PERMANENT, 0xC0000005, HOSTILE, now, now + timedelta(seconds=1), ())
     manifest = Manifest(message.message_id, job_id, f"node{HOSTILE}", "run", (report,))
-    assert world.store.commit(world.epoch, "blob", manifest, now)
+    assert not world.store.record(world.epoch, (), (("blob", manifest),), now)
     (task,) = world.tasks(job_id)
     assert task.exit_code == 0xC0000005
     assert task.reason == "\ufffd half a pair \ufffd and \U0001f600 'quoted\" \\ %s :name"
@@ -167,5 +168,5 @@ def test_a_message_with_an_impossible_name_is_unknown(world: World) -> None:
     """Names that no message can have are answered like any other unknown one."""
     now = world.clock.now()
     for name in ("\0", "m" * 5000, HOSTILE):
-        assert world.store.start(world.epoch, name, "node", (), now, now) is False
+        assert world.store.record(world.epoch, (Start(name, "node", (), now),), (), now) == {name}
         assert world.store.give_back(world.epoch, name, now, reason="") is False
