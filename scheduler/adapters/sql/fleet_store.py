@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, delete, insert, or_, select, update
 from sqlalchemy import func as sql_function
 
 from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.fleet_history import history_of, key_of, of_key
 from scheduler.adapters.sql.fleet_schema import DECISIONS, DEPLOYMENT, GROUPS, NODES, SAMPLES
 from scheduler.autoscale.plan import ACTION_NAMES, Action, GroupHistory, Hold, ScaleOut
 from scheduler.errors import CapacityErrorKind
@@ -19,6 +20,10 @@ from scheduler.settings import PoolSettings, SchedulerSettings, dump_settings, l
 
 # How long a node that is gone stays in listings.
 _GONE_KEPT = timedelta(days=1)
+
+# What people look back at, and rows whose boots the breaker and the idle limit are measured by.
+_HISTORY_KEPT = timedelta(days=30)
+_ROWS_KEPT = timedelta(days=7)
 
 # How often a sample is kept while nothing changes.
 _SAMPLE_EVERY = timedelta(seconds=15)
@@ -85,7 +90,7 @@ class SqlFleetStore:
         """Give the capacities last read."""
         query = select(GROUPS).where(GROUPS.c.pool == pool)
         with self._database.read() as connection:
-            return {_key(row): row.capacity or 0 for row in connection.execute(query)}
+            return {key_of(row): row.capacity or 0 for row in connection.execute(query)}
 
     def histories(self, pool: str) -> Mapping[GroupKey, GroupHistory]:
         """Give what happened to the orders of each group."""
@@ -93,7 +98,7 @@ class SqlFleetStore:
             rows = connection.execute(
                 select(GROUPS).where(GROUPS.c.pool == pool, GROUPS.c.forgotten_at.is_(None))
             ).all()
-            return {_key(row): _history(connection, row) for row in rows}
+            return {key_of(row): history_of(connection, row) for row in rows}
 
     def sync_groups(self, epoch: int, settings: SchedulerSettings, now: datetime) -> None:
         """Take settings up."""
@@ -149,14 +154,14 @@ class SqlFleetStore:
     def record_capacity(self, epoch: int, group: GroupKey, capacity: int) -> None:
         """Keep the capacity that a set was read to have."""
         with self._database.lead(epoch) as connection:
-            connection.execute(update(GROUPS).where(_of(GROUPS, group)).values(capacity=capacity))
+            connection.execute(update(GROUPS).where(of_key(GROUPS, group)).values(capacity=capacity))
 
     def record_order(self, epoch: int, group: GroupKey, now: datetime) -> None:
         """Keep that capacity was raised."""
         with self._database.lead(epoch) as connection:
             connection.execute(
                 update(GROUPS)
-                .where(_of(GROUPS, group))
+                .where(of_key(GROUPS, group))
                 .values(ordered_at=now, refused_at=None, refused_kind=None, refused_message=None)
             )
 
@@ -165,7 +170,7 @@ class SqlFleetStore:
         with self._database.lead(epoch) as connection:
             connection.execute(
                 update(GROUPS)
-                .where(_of(GROUPS, group))
+                .where(of_key(GROUPS, group))
                 .values(refused_at=now, refused_kind=kind.value, refused_message=message)
             )
 
@@ -190,11 +195,22 @@ class SqlFleetStore:
         with self._database.lead(epoch) as connection:
             connection.execute(insert(SAMPLES).values(dataclasses.asdict(sample)))
 
+    def prune(self, epoch: int, now: datetime) -> None:
+        """Remove old decisions, samples, and nodes that are gone."""
+        newest = select(sql_function.max(DECISIONS.c.id)).group_by(
+            DECISIONS.c.pool, DECISIONS.c.name, DECISIONS.c.generation
+        )
+        with self._database.lead(epoch) as connection:
+            old = now - _HISTORY_KEPT
+            connection.execute(delete(DECISIONS).where(DECISIONS.c.at < old, DECISIONS.c.id.not_in(newest)))
+            connection.execute(delete(SAMPLES).where(SAMPLES.c.at < old))
+            connection.execute(delete(NODES).where(NODES.c.gone_at < now - _ROWS_KEPT))
+
     def forget_group(self, epoch: int, group: GroupKey, now: datetime) -> None:
         """Keep that a retired group's set and queue are deleted; a current group is left alone."""
         with self._database.lead(epoch) as connection:
             connection.execute(
-                update(GROUPS).where(_of(GROUPS, group), GROUPS.c.current.is_(False)).values(forgotten_at=now)
+                update(GROUPS).where(of_key(GROUPS, group), GROUPS.c.current.is_(False)).values(forgotten_at=now)
             )
 
     def _newest(self, table: Table, pool: str, limit: int) -> list[Row[Any]]:
@@ -203,17 +219,9 @@ class SqlFleetStore:
             return list(reversed(connection.execute(query).all()))
 
 
-def _of(table: Table, group: GroupKey) -> ColumnElement[bool]:
-    return and_(table.c.pool == group.pool, table.c.name == group.name, table.c.generation == group.generation)
-
-
-def _key(row: Row[Any]) -> GroupKey:
-    return GroupKey(pool=row.pool, name=row.name, generation=row.generation)
-
-
 def _group(row: Row[Any]) -> NodeGroup:
     return NodeGroup(
-        key=_key(row),
+        key=key_of(row),
         scale_set=row.scale_set,
         queue=row.queue,
         vm_size=row.vm_size,
@@ -238,28 +246,8 @@ def _declare(connection: Connection, group: NodeGroup, position: int, now: datet
         "position": position,
         "forgotten_at": None,
     }
-    if connection.execute(update(GROUPS).where(_of(GROUPS, group.key)).values(values)).rowcount == 0:
+    if connection.execute(update(GROUPS).where(of_key(GROUPS, group.key)).values(values)).rowcount == 0:
         connection.execute(insert(GROUPS).values(**values, **dataclasses.asdict(group.key), declared_at=now))
-
-
-def _history(connection: Connection, row: Row[Any]) -> GroupHistory:
-    """Read orders and refusals off the group, and failed boots off its nodes."""
-    key = _key(row)
-    last_ready = connection.execute(select(sql_function.max(NODES.c.ready_at)).where(_of(NODES, key))).scalar_one()
-    failed = select(sql_function.count(), sql_function.max(NODES.c.ended_at)).where(
-        _of(NODES, key), NODES.c.ready_at.is_(None), NODES.c.ended_at.is_not(None)
-    )
-    if last_ready is not None:
-        failed = failed.where(NODES.c.ended_at > last_ready)
-    count, newest = connection.execute(failed).one()
-    return GroupHistory(
-        failed_boots=count,
-        failed_boot_at=newest,
-        refused_at=row.refused_at,
-        refused_kind=CapacityErrorKind(row.refused_kind) if row.refused_kind else None,
-        refused_message=row.refused_message or "",
-        ordered_at=row.ordered_at,
-    )
 
 
 def _rows(connection: Connection, node_ids: tuple[str, ...]) -> dict[str, Row[Any]]:
@@ -270,7 +258,7 @@ def _rows(connection: Connection, node_ids: tuple[str, ...]) -> dict[str, Row[An
 def _node(row: Row[Any]) -> Node:
     return Node(
         node_id=row.node_id,
-        group=_key(row),
+        group=key_of(row),
         instance_id=row.instance_id,
         phase=NodePhase(row.phase),
         control_number=row.control_number,
@@ -348,7 +336,7 @@ def _values(decision: Decision, kind: str) -> dict[str, Any]:
 def _repeats(connection: Connection, decision: Decision, kind: str) -> bool:
     newest = connection.execute(
         select(DECISIONS.c.action, DECISIONS.c.kind, DECISIONS.c.nodes)
-        .where(_of(DECISIONS, decision.group))
+        .where(of_key(DECISIONS, decision.group))
         .order_by(DECISIONS.c.id.desc())
         .limit(1)
     ).first()
@@ -358,7 +346,7 @@ def _repeats(connection: Connection, decision: Decision, kind: str) -> bool:
 def _decision(row: Row[Any]) -> Decision:
     return Decision(
         at=row.at,
-        group=_key(row),
+        group=key_of(row),
         action=row.action,
         count=row._mapping["count"],  # noqa: SLF001  the public name; `row.count` is the method of tuples
         nodes=tuple(json.loads(row.nodes)),
