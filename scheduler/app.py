@@ -21,6 +21,7 @@ from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
+from scheduler.adapters.sql.job_views import SqlJobViews
 from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.controller.fleet import Fleet
@@ -233,7 +234,9 @@ def _connected(
     )
     storage, bell = StorageAddress(blob_endpoint=settings.blob_endpoint), Bell()
     return App(
-        service=Service(jobs, fleet_store, lambda: storage, clock, bell.ring),
+        service=Service(
+            jobs, fleet_store, lambda: storage, clock, views=SqlJobViews(database), blobs=blobs, changed=bell.ring
+        ),
         controller=controller,
         clock=clock,
         bell=bell,

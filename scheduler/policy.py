@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+# How long a node idles at most where the owner says nothing and no boot has been measured.
+UNMEASURED_IDLE = timedelta(minutes=5)
+
 
 @dataclass(frozen=True, slots=True)
 class ScalingPolicy:

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import UNMEASURED_IDLE, ScalingPolicy
 
-# While no boot of the group has been measured.
-UNMEASURED = timedelta(minutes=5)
 # Work that comes in bursts would have a node that boots in seconds come and go all day, and one that takes very long
 # must not be kept for ever: an hour's idling is more than any boot should cost.
 LEAST, MOST = timedelta(minutes=1), timedelta(hours=1)
@@ -28,7 +26,7 @@ def idle_limit(policy: ScalingPolicy, boot_time: timedelta | None) -> IdleLimit:
     if policy.idle_timeout is not None:
         return IdleLimit(policy.idle_timeout, f"{_seconds(policy.idle_timeout)} s")
     if boot_time is None:
-        return IdleLimit(UNMEASURED, f"{_seconds(UNMEASURED)} s (no boot has been measured yet)")
+        return IdleLimit(UNMEASURED_IDLE, f"{_seconds(UNMEASURED_IDLE)} s (no boot has been measured yet)")
     limit = min(max(boot_time, LEAST), MOST)
     return IdleLimit(limit, f"{_seconds(limit)} s (a boot takes {_seconds(boot_time)} s here)")
 

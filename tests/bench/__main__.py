@@ -16,6 +16,7 @@ hand out and commit
 overhead  Millpond's tasks end as committed rows and hashed blobs by way of Azurite's queues; HyperQueue's (a scheduler
           for clusters, written in Rust) as files and the memory of its server. Both start a process a task.
 decide    Millpond's decision names nodes and reasons; the formula gives a number. It stands there for scale.
+formula   No other evaluator of Azure Batch formulas is known, so there is no peer.
 local Azure
           What the stand-in for Azure costs: there is no peer that answers as a resource manager does. Memory is the
           peak of its daemon, or of an account's storage server; one run of pulumi is engine, program and stand-in.

@@ -41,6 +41,7 @@ def benches(*, quick: bool) -> tuple[Bench, ...]:
         _hand_out(100 if quick else 1),
         _overhead(100 if quick else 1),
         *_decide(quick=quick),
+        _formula(10 if quick else 1000),
         *_local_azure(quick=quick),
     )
 
@@ -89,6 +90,14 @@ def _decide(*, quick: bool) -> tuple[Bench, ...]:
         )
         for pools in ((1,) if quick else (1, 10, 100))
     )
+
+
+def _formula(count: int) -> Bench:
+    sides = (
+        Side("millpond, evaluate", "formulas", "evaluate", count),
+        Side("millpond, read and check", "formulas", "read", count),
+    )
+    return Bench("formula: one of 100 statements, an hour of samples", "formula", 30.0, sides)
 
 
 def _local_azure(*, quick: bool) -> Iterator[Bench]:

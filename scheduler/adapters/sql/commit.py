@@ -21,6 +21,7 @@ from scheduler.adapters.sql.handed_out import (
 )
 from scheduler.adapters.sql.job_change import JobChange, Standing, standing_of
 from scheduler.adapters.sql.job_schema import (
+    IN_LIST,
     MANIFESTS,
     MESSAGE_IS_OPEN,
     MESSAGES,
@@ -36,8 +37,6 @@ from scheduler.dispatch.run_times import POOL_SPAN, STEP_SPAN, moving_mean
 
 _LOG = logging.getLogger(__name__)
 _WINS = frozenset({Outcome.SUCCESS, Outcome.IGNORABLE})
-# Parameters of one IN list; SQLite takes at most 32766 in a statement.
-_IN_LIST = 1000
 
 _MARK = (
     update(MESSAGES)
@@ -268,6 +267,7 @@ def _write_reports(change: JobChange, told: Iterable[tuple[_Told, Sequence[_Appl
                     "preemptions": spent.preemptions,
                     "node_id": each.manifest.node_id,
                     "manifest": manifest if ends else None,
+                    "earlier_manifest": None if item.new is Standing.SUCCEEDED else item.task.earlier_manifest,
                     "exit_code": report.exit_code,
                     "outcome": report.outcome.value,
                     "started_at": report.started_at if ends else None,
@@ -333,8 +333,8 @@ def _fresh(connection: Connection, manifests: Sequence[tuple[str, Manifest]]) ->
 def _tasks(connection: Connection, job: int, task_ids: set[int]) -> dict[int, Row[Any]]:
     wanted = sorted(task_ids)
     found = {}
-    for start in range(0, len(wanted), _IN_LIST):
-        some = wanted[start : start + _IN_LIST]
+    for start in range(0, len(wanted), IN_LIST):
+        some = wanted[start : start + IN_LIST]
         for row in connection.execute(select(TASKS).where(TASKS.c.job == job, TASKS.c.task_id.in_(some))):
             found[row.task_id] = row
     return found

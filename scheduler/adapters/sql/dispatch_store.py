@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, and_, delete, func, insert, select, upda
 
 from node_bootstrap.protocol import Manifest, ResolvedInputs, StopRef, TaskMessage, TaskRef, encode
 from scheduler.adapters.sql.commit import record_words
-from scheduler.adapters.sql.committed import committed_files
+from scheduler.adapters.sql.committed import LOGS, committed_files
 from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.give_back import return_message
 from scheduler.adapters.sql.job_change import JobChange, Standing
@@ -43,8 +43,6 @@ from scheduler.model import JobResult, JobState, PoolDemand, TaskResult
 _UNFINISHED = (JobState.ACTIVE.value, JobState.TERMINATING.value)
 # A manifest that comes late still finds its message for a day; after that nothing of it can be on its way.
 _CLOSED_KEPT = timedelta(days=1)
-# Logs are a task's own, no inputs of the next step.
-_LOGS = frozenset({"stdout.txt", "stderr.txt"})
 
 
 class SqlDispatchStore:
@@ -147,7 +145,7 @@ class SqlDispatchStore:
                 replace(file, path=f"{task.step}/{task.index}/{file.path}")
                 for task in committed_files(connection, row.job, *won)
                 for file in task.files
-                if file.path not in _LOGS
+                if file.path not in LOGS
             )
         return StepSources(row.definition, encode(ResolvedInputs(files)))
 

@@ -3,9 +3,10 @@
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, select
+from sqlalchemy import Connection, Row, select
 from sqlalchemy import func as sql_function
 
+from scheduler.adapters.sql.decision_rows import group_key, of_group
 from scheduler.adapters.sql.fleet_schema import NODES
 from scheduler.autoscale.plan import GroupHistory
 from scheduler.errors import CapacityErrorKind
@@ -15,22 +16,12 @@ from scheduler.model import GroupKey
 _BOOTS = 9
 
 
-def of_key(table: Table, group: GroupKey) -> ColumnElement[bool]:
-    """Give the condition that a row is of a group."""
-    return and_(table.c.pool == group.pool, table.c.name == group.name, table.c.generation == group.generation)
-
-
-def key_of(row: Row[Any]) -> GroupKey:
-    """Give the group of a row."""
-    return GroupKey(pool=row.pool, name=row.name, generation=row.generation)
-
-
 def history_of(connection: Connection, row: Row[Any]) -> GroupHistory:
     """Read orders and refusals off the group, and failed boots off its nodes."""
-    key = key_of(row)
-    last_ready = connection.execute(select(sql_function.max(NODES.c.ready_at)).where(of_key(NODES, key))).scalar_one()
+    key = group_key(row)
+    last_ready = connection.execute(select(sql_function.max(NODES.c.ready_at)).where(of_group(NODES, key))).scalar_one()
     failed = select(sql_function.count(), sql_function.max(NODES.c.ended_at)).where(
-        of_key(NODES, key), NODES.c.ready_at.is_(None), NODES.c.ended_at.is_not(None)
+        of_group(NODES, key), NODES.c.ready_at.is_(None), NODES.c.ended_at.is_not(None)
     )
     if last_ready is not None:
         failed = failed.where(NODES.c.ended_at > last_ready)
@@ -49,7 +40,7 @@ def history_of(connection: Connection, row: Row[Any]) -> GroupHistory:
 def _boot_time(connection: Connection, key: GroupKey) -> timedelta | None:
     newest = (
         select(NODES.c.first_seen_at, NODES.c.ready_at)
-        .where(of_key(NODES, key), NODES.c.ready_at.is_not(None))
+        .where(of_group(NODES, key), NODES.c.ready_at.is_not(None))
         .order_by(NODES.c.ready_at.desc(), NODES.c.node_id)
         .limit(_BOOTS)
     )

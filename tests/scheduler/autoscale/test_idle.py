@@ -5,9 +5,9 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.autoscale.idle import LEAST, MOST, UNMEASURED, idle_limit
+from scheduler.autoscale.idle import LEAST, MOST, idle_limit
 from scheduler.autoscale.plan import Drain, GroupHistory
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import UNMEASURED_IDLE, ScalingPolicy
 from tests.scheduler.autoscale.fleets import fleet, group, node, plan_for, work
 
 SPANS = st.timedeltas(timedelta(seconds=1), timedelta(days=1))
@@ -24,7 +24,7 @@ def test_otherwise_a_node_is_kept_for_as_long_as_a_boot_takes(boot_time: timedel
     """The limit is the measured boot time within its bounds, and the words say the measure."""
     found = idle_limit(ScalingPolicy(), boot_time)
     if boot_time is None:
-        assert found.limit == UNMEASURED
+        assert found.limit == UNMEASURED_IDLE
     else:
         assert found.limit == min(max(boot_time, LEAST), MOST)
         assert f"{boot_time.total_seconds():g} s" in found.sentence
