@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from hyperqueue import Job, LocalCluster  # type: ignore[import-untyped]  # it ships no types
-from hyperqueue.cluster import WorkerConfig  # type: ignore[import-untyped]
+from hyperqueue import Job, LocalCluster
+from hyperqueue.cluster import WorkerConfig
 
 from tests.bench.side import Prepared, main
 
