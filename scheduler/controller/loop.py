@@ -21,6 +21,7 @@ _LOG = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 RECONCILE_INTERVAL = timedelta(minutes=1)
+_PRUNE_INTERVAL = timedelta(hours=1)
 
 
 class Epochs(Protocol):
@@ -89,6 +90,7 @@ class Controller:
         self._idle = False
         self._pause = pace.interval
         self._reconciled_at: datetime | None = None
+        self._pruned_at: datetime | None = None
         self._abandoned: frozenset[str] = frozenset()
         self._complaints: dict[str, str] = {}
 
@@ -186,6 +188,8 @@ class Controller:
             return self._pace.interval
         # Statuses first, so that an event which gives a message back meets the newest word on who holds it.
         events = self._gather(epoch, reading, now)
+        if self._pruned_at is None or now - self._pruned_at >= _PRUNE_INTERVAL:
+            self._attempt("prune", lambda: self._prune(epoch, now))
         overdue = self._reconciled_at is None or now - self._reconciled_at >= self._reconcile_interval
         if overdue or not reading.observation.abandoned <= self._abandoned:
             self._attempt("reconcile", lambda: self._reconcile_once(epoch, reading, now))
@@ -203,6 +207,11 @@ class Controller:
 
     def _hand_out(self, epoch: int, reading: FleetReading, now: datetime) -> None:
         self._attempt("feed", lambda: self._feed.step(epoch, reading.slots, now))
+
+    def _prune(self, epoch: int, now: datetime) -> None:
+        self._store.prune(epoch, now)
+        self._dispatch.prune(epoch, now)
+        self._pruned_at = now
 
     def _reconcile_once(self, epoch: int, reading: FleetReading, now: datetime) -> None:
         self._reconcile.step(epoch, reading.observation, now)

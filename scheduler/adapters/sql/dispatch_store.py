@@ -4,10 +4,10 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
-from sqlalchemy import Connection, Row, and_, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
 
 from node_bootstrap.protocol import Manifest, ResolvedInputs, StopRef, TaskMessage, TaskRef, encode
 from scheduler.adapters.sql.commit import record_words
@@ -41,6 +41,8 @@ from scheduler.errors import NotFoundError
 from scheduler.model import JobResult, JobState, PoolDemand, TaskResult
 
 _UNFINISHED = (JobState.ACTIVE.value, JobState.TERMINATING.value)
+# A manifest that comes late still finds its message for a day; after that nothing of it can be on its way.
+_CLOSED_KEPT = timedelta(days=1)
 
 
 class SqlDispatchStore:
@@ -206,6 +208,15 @@ class SqlDispatchStore:
         """Make the unfinished tasks of a message ready again and close it."""
         with self._database.lead(epoch) as connection:
             return return_message(connection, message_id, now, reason=reason, running=running, charge=charge)
+
+    def prune(self, epoch: int, now: datetime) -> None:
+        """Remove messages of ended jobs a day after they were accounted for, and stops of ended jobs without any."""
+        ended = select(JOBS.c.number).where(JOBS.c.state == JobState.COMPLETED.value)
+        with self._database.lead(epoch) as connection:
+            closed = (MESSAGES.c.closed_at < now - _CLOSED_KEPT) & MESSAGES.c.job.in_(ended)
+            connection.execute(delete(MESSAGES).where(closed))
+            carried = select(MESSAGES.c.number).where(MESSAGE_IS_OPEN)
+            connection.execute(delete(STOPS).where(STOPS.c.job.in_(ended), STOPS.c.message.not_in(carried)))
 
     def open_messages(self) -> tuple[OpenMessage, ...]:
         """Give the messages not yet accounted for, oldest first."""

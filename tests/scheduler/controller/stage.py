@@ -102,7 +102,7 @@ class Stage:
         )
         return made, lease
 
-    def live(self, controller: Controller, span: timedelta, status_every: timedelta = 20 * SECOND) -> None:
+    def live(self, controller: Controller, span: timedelta, status_every: timedelta = 10 * SECOND) -> None:
         """Let a scheduler step whenever it wants to, and nodes report now and then."""
         world = self.world
         end, reported = world.clock.now() + span, world.clock.now()

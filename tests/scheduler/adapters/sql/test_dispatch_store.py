@@ -5,9 +5,10 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from node_bootstrap.protocol import INPUTS, EventKind, Manifest, Outcome, ResolvedInputs, StopRef, TaskRef, decode
+from scheduler.adapters.sql.job_schema import JOBS, MESSAGES
 from scheduler.dispatch.fate import OVERDUE
 from scheduler.dispatch.records import HandOut, Start
 from scheduler.errors import NotFoundError, StaleLeaderError
@@ -397,3 +398,25 @@ def test_hot_queries_use_their_indexes(world: World) -> None:
         for query, index in plans.items():
             plan = " ".join(str(row) for row in connection.execute(text(f"{explain} {query}")).all())
             assert f"{use} {index}" in plan, plan
+
+
+def test_what_ended_long_ago_is_pruned(world: World) -> None:
+    """A day after they were accounted for, messages of ended jobs go; those of others, and all results, stay."""
+    ended, open_job = world.submit(step("s", 0, 2), key="a"), world.submit(step("s", 0, 3), key="b")
+    world.hand_out(slots=10)
+    received = world.receive()
+    for item, message in received:
+        if message.job_id == ended:
+            world.tell(world.upload(message))
+            world.queues.delete(item)
+    world.gather()
+    before = world.tasks(ended)
+    assert {task.state for task in before} == {TaskState.COMPLETED}
+    for hours, kept in ((23, {ended, open_job}), (2, {open_job})):
+        world.clock.advance(timedelta(hours=hours))
+        world.store.prune(world.epoch, world.clock.now())
+        with world.database.read() as connection:
+            found = connection.execute(select(JOBS.c.job_id).join(MESSAGES, MESSAGES.c.job == JOBS.c.number)).scalars()
+            assert set(found) == kept
+    assert world.tasks(ended) == before
+    assert len(world.store.open_messages()) == sum(message.job_id == open_job for _, message in received)
