@@ -9,16 +9,17 @@ import typer
 from rich.console import Console
 
 from scheduler.cli import job_file
+from scheduler.cli.bars import counted
 from scheduler.cli.connection import scheduler_of, storage_of
 from scheduler.cli.download import download
-from scheduler.cli.group import DEFAULT_STACK, FAILED, INTERRUPTED, AsJson, Stack, group, verbatim
+from scheduler.cli.group import DEFAULT_STACK, FAILED, INTERRUPTED, AsJson, Stack, examples, group, verbatim
 from scheduler.cli.submission import submit as submit_job
 from scheduler.cli.tables import console, job_table, jobs_table, outputs_table, print_json, size, tasks_table
 from scheduler.cli.tasks import JobId, TaskNumber, print_logs
 from scheduler.cli.watching import ending, progress_on
 from scheduler.cli.watching import watch as watch_job
 from scheduler.errors import UnavailableError
-from scheduler.model import Job, JobResult, Task
+from scheduler.model import Job, JobResult, OutputFile, Task
 from scheduler.ports.job_service import JobService
 
 job = group("job", "Submit jobs, follow them and fetch their results.")
@@ -26,7 +27,9 @@ job = group("job", "Submit jobs, follow them and fetch their results.")
 _PAGE = 1000
 
 
-@job.command(epilog=verbatim(job_file.__doc__))
+@job.command(
+    epilog=f"{examples('millpond job submit job.yaml --set tasks=48 --watch')}\n\n{verbatim(job_file.__doc__)}"
+)
 def submit(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The job file, YAML.")],
     settings: Annotated[
@@ -66,7 +69,7 @@ def submit(
         print_json(done.job)
 
 
-@job.command(name="list")
+@job.command(name="list", epilog=examples("millpond job list --json | jq '.[0]'"))
 def list_jobs(stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> None:
     """List all jobs, newest first."""
     with scheduler_of(stack) as service:
@@ -77,7 +80,7 @@ def list_jobs(stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> None:
         console().print(jobs_table(jobs))
 
 
-@job.command()
+@job.command(epilog=examples("millpond job show JOB", "millpond job show JOB --tasks"))
 def show(
     job_id: JobId,
     tasks: Annotated[bool, typer.Option("--tasks", help="Show each task, too.")] = False,
@@ -96,13 +99,13 @@ def show(
         console().print(tasks_table(its_tasks))
 
 
-@job.command()
+@job.command(epilog=examples("millpond job watch JOB && echo it succeeded"))
 def watch(job_id: JobId, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> None:
     """Show a job's progress until it ends; plain lines where there is no terminal."""
     _watch(job_id, stack, as_json=as_json)
 
 
-@job.command()
+@job.command(epilog=examples("millpond job logs JOB 3 --follow"))
 def logs(
     job_id: JobId,
     task: TaskNumber,
@@ -113,7 +116,12 @@ def logs(
     print_logs(job_id, task, stack, follow=follow)
 
 
-@job.command()
+@job.command(
+    epilog=examples(
+        "millpond job outputs JOB                 list them",
+        "millpond job outputs JOB --to results    fetch them; interrupted, the same again goes on",
+    )
+)
 def outputs(
     job_id: JobId,
     to: Annotated[
@@ -127,7 +135,7 @@ def outputs(
     with scheduler_of(stack) as service:
         files = service.list_outputs(job_id)
         if to is not None:
-            download(storage_of(service), files, to)
+            _fetch(service, files, to)
     if as_json:
         print_json(files)
     elif to is None:
@@ -137,7 +145,7 @@ def outputs(
         console().print(f"{len(files)} files, {total}, verified, in {to}", markup=False)
 
 
-@job.command()
+@job.command(epilog=examples("millpond job cancel JOB"))
 def cancel(job_id: JobId, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> None:
     """Cancel a job: nothing of it starts any more, what runs is stopped."""
     with scheduler_of(stack) as service:
@@ -146,6 +154,16 @@ def cancel(job_id: JobId, stack: Stack = DEFAULT_STACK, as_json: AsJson = False)
         print_json(found)
     else:
         console().print(ending(found), markup=False)
+
+
+def _fetch(service: JobService, files: tuple[OutputFile, ...], to: Path) -> None:
+    try:
+        with counted(Console(stderr=True), "fetching", len(files)) as fetched:
+            download(storage_of(service), files, to, fetched)
+    except KeyboardInterrupt:
+        text = f"interrupted; what is in {to} is whole. To go on, run the same again: it fetches only what is missing"
+        typer.echo(text, err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _watch(job_id: str, stack: str, *, as_json: bool) -> None:

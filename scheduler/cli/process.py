@@ -17,7 +17,7 @@ from azure.identity import DefaultAzureCredential
 from scheduler.api.app import create_app
 from scheduler.api.server import ApiServer
 from scheduler.app import Bell, StoreSignIn, SystemClock, build
-from scheduler.cli.group import DEFAULT_STACK, Stack, group
+from scheduler.cli.group import DEFAULT_STACK, Stack, examples, group
 from scheduler.cli.home import ApiAddress, StackFolder
 
 scheduler = group("scheduler", "Run the scheduler.")
@@ -31,7 +31,7 @@ def _group() -> None:
     pass
 
 
-@scheduler.command()
+@scheduler.command(epilog=examples("millpond scheduler run --stack dev"))
 def run(
     stack: Stack = DEFAULT_STACK,
     settings_url: Annotated[

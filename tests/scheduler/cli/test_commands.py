@@ -255,3 +255,12 @@ def test_a_scheduler_without_a_deployment_does_not_start() -> None:
 def test_help_tells_the_exit_codes(group: object) -> None:
     """The exit codes stand in the help of every group."""
     assert "Exit codes: 0 done, 1 the job failed" in CliRunner().invoke(group, ["--help"]).stdout  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("group", [job, task, pool, node, scheduler, why, ui])
+def test_every_command_has_an_example(group: typer.Typer) -> None:
+    """The help of each command ends with how it is used, in a line that begins as a user would."""
+    for command in typer.main.get_command(group).commands:  # type: ignore[attr-defined]
+        told = _run(group, command, "--help").stdout
+        assert "Examples:" in told, command
+        assert "  millpond " in told.partition("Examples:")[2], command

@@ -75,6 +75,23 @@ def test_accepted_names_stay_below_the_folder(name: str) -> None:
     assert Path("/to", place).resolve().is_relative_to("/to/simulate/0")
 
 
+def test_a_download_that_stopped_goes_on(tmp_path: Path) -> None:
+    """What is there whole is not fetched again, what is there in part or with other content is; all are counted."""
+    blobs = MemoryBlobs(ManualClock())
+    contents = (b"one", b"two", b"six")
+    outputs = [_output("x", data, blob=f"j/{index}", index=index) for index, data in enumerate(contents)]
+    for output, data in zip(outputs, contents, strict=True):
+        blobs.write(OUTPUTS, output.file.blob, data)
+    download(blobs, outputs, tmp_path)
+    blobs.delete(OUTPUTS, outputs[0].file.blob)
+    (tmp_path / "simulate" / "1" / "x").write_bytes(b"tw")
+    (tmp_path / "simulate" / "2" / "x").write_bytes(b"SIX")
+    counted: list[Path] = []
+    places = download(blobs, outputs, tmp_path, counted.append)
+    assert tuple(place.read_bytes() for place in places) == contents
+    assert sorted(counted) == sorted(places)
+
+
 def test_links_do_not_lead_out(tmp_path: Path) -> None:
     """A link that lies in the folder already is not followed out of it."""
     outside = tmp_path / "outside"
