@@ -56,8 +56,12 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "infra.deploy_commands", "commands", "Remove a stack with all that is in it.", part="destroy"
         ),
         "job": Command(
-            "scheduler.cli.jobs", "job", "Submit, follow and cancel jobs; get their outputs.", speaks_to_stack=True
+            "scheduler.cli.jobs",
+            "job",
+            "Submit, follow, requeue and delete jobs; get their outputs.",
+            speaks_to_stack=True,
         ),
+        "task": Command("scheduler.cli.tasks", "task", "Look at the tasks of a job.", speaks_to_stack=True),
         "pool": Command(
             "scheduler.cli.pools", "pool", "Look at pools, nodes and scaling decisions.", speaks_to_stack=True
         ),

@@ -17,6 +17,7 @@ EXIT_CODES = "Exit codes: 0 done, 1 the job failed, 2 wrong use, 3 the scheduler
 
 Stack = Annotated[str, typer.Option("--stack", envvar="MILLPOND_STACK", help="The deployment to speak to.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id that `job submit` printed.")]
 
 DEFAULT_STACK = "local"
 

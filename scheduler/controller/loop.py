@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+from scheduler.controller.clear import Clear
 from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.controller.fleet import Fleet
@@ -64,6 +65,7 @@ class Controller:
         reconcile: Reconcile,
         feed: Feed,
         fleet: Fleet,
+        clear: Clear,
         reconcile_interval: timedelta = RECONCILE_INTERVAL,
     ) -> None:
         self._lease = lease
@@ -74,6 +76,7 @@ class Controller:
         self._reconcile = reconcile
         self._feed = feed
         self._fleet = fleet
+        self._clear = clear
         self._reconcile_interval = reconcile_interval
         self._epoch: int | None = None
         self._reconciled_at: datetime | None = None
@@ -141,6 +144,7 @@ class Controller:
         self._attempt("feed", lambda: self._feed.step(epoch, reading.slots, now))
         self._attempt("fleet", lambda: self._fleet.act(epoch, reading, now))
         self._attempt("sample", lambda: self._fleet.sample(epoch, reading, now))
+        self._attempt("clear", lambda: self._clear.step(epoch, now))
 
     def _reconcile_once(self, epoch: int, reading: FleetReading, now: datetime) -> None:
         self._reconcile.step(epoch, reading.observation, now)

@@ -229,6 +229,25 @@ STOPS = Table(
     Column("message", BigInteger, nullable=False, index=True),
 )
 
+# Blobs of `inputs` that a job's steps name, from its draft on: what another job names is never collected.
+JOB_INPUTS = Table(
+    "job_inputs",
+    METADATA,
+    Column("job", ForeignKey(JOBS.c.number), primary_key=True),
+    Column("blob", Text, primary_key=True),
+)
+Index("job_inputs_by_blob", JOB_INPUTS.c.blob)
+
+# Jobs whose rows are gone: their ids and keys are never used again. `inputs` is a JSON list of the blobs that may have
+# become garbage, NULL once that is settled.
+DELETED_JOBS = Table(
+    "deleted_jobs",
+    METADATA,
+    Column("job_id", String(80), primary_key=True),
+    Column("deleted_at", Instant, nullable=False),
+    Column("inputs", Text),
+)
+
 # A mean over the newest successes of a pool, for work of which nothing else is known.
 POOL_TIMES = Table(
     "pool_times",

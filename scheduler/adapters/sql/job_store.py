@@ -13,8 +13,9 @@ from sqlalchemy import Connection, Row, func, insert, literal, select, text, upd
 from node_bootstrap.protocol import Outcome, decode, encode, sha256_hex
 from scheduler.adapters.sql.committed import committed_files
 from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.inputs import keep_named
 from scheduler.adapters.sql.job_change import JobChange, Standing
-from scheduler.adapters.sql.job_schema import CHUNKS, EDGES, JOBS, STEPS, TASKS
+from scheduler.adapters.sql.job_schema import CHUNKS, DELETED_JOBS, EDGES, JOBS, STEPS, TASKS
 from scheduler.adapters.sql.requeue import requeue
 from scheduler.dispatch.checks import step_findings
 from scheduler.errors import ConflictError, InvalidRequestError, NotFoundError
@@ -58,6 +59,7 @@ class SqlJobStore:
         with self._database.write() as connection:
             found = connection.execute(select(JOBS).where(JOBS.c.idempotency_key == new.idempotency_key)).first()
             if found is None:
+                _refuse_deleted(connection, new)
                 values = {"name": new.name, "pool": new.pool, "priority": new.priority, "created_at": now}
                 connection.execute(
                     insert(JOBS).values(
@@ -90,6 +92,7 @@ class SqlJobStore:
             if job.state != JobState.DRAFT:
                 raise ConflictError(f"job {job_id} is {job.state}; steps can be added to a draft only")
             connection.execute(insert(CHUNKS).values(job=job.number, number=chunk, hash=digest, body=body))
+            keep_named(connection, job.number, steps)
 
     def arm_job(self, job_id: str, task_count: int, now: datetime) -> Job:
         """Make the draft's tasks and start them, in one transaction."""
@@ -218,6 +221,14 @@ def _job_id(new: NewJob) -> str:
     """Make an id of the name, for people, and a hash of the idempotency key: the same whenever it is asked for."""
     name = re.sub(r"[^a-z0-9]+", "-", new.name.lower()).strip("-")[:40].strip("-") or "job"
     return f"{name}-{hashlib.sha256(new.idempotency_key.encode()).hexdigest()[:12]}"
+
+
+def _refuse_deleted(connection: Connection, new: NewJob) -> None:
+    job_id = _job_id(new)
+    if connection.execute(select(DELETED_JOBS.c.job_id).where(DELETED_JOBS.c.job_id == job_id)).first() is not None:
+        raise ConflictError(
+            f"the idempotency key {new.idempotency_key!r} opened job {job_id}, which was deleted; choose another"
+        )
 
 
 def _row(connection: Connection, job_id: str) -> Row[tuple[object, ...]]:

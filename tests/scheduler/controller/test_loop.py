@@ -8,7 +8,9 @@ import pytest
 
 from node_bootstrap.protocol import SCHEDULER
 from scheduler.adapters.memory import LeaderRecord, MemoryLease
+from scheduler.adapters.sql.deletion_store import SqlDeletionStore
 from scheduler.app import BlobAddress, BlobSettings
+from scheduler.controller.clear import Clear
 from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.controller.fleet import Fleet
@@ -59,6 +61,7 @@ class Stage:
             reconcile=Reconcile(world.dispatch, world.queues, world.blobs),
             feed=Feed(world.dispatch, world.queues, world.blobs),
             fleet=Fleet(world.store, world.dispatch, world.capacity, world.queues, world.blobs),
+            clear=Clear(SqlDeletionStore(world.database), world.blobs),
         )
         return made, lease
 
