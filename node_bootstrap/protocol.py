@@ -140,10 +140,32 @@ class TaskDefinition:
 
 
 @dataclass(frozen=True, slots=True)
+class TextFile:
+    """A small file whose content stands in the record itself."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFiles:
+    """Files of one task."""
+
+    task_id: int
+    files: tuple[FileRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ResolvedInputs:
-    """Extra files for one task: the outputs of the steps before it, from committed manifests only."""
+    """Extra files for one task: the outputs of the steps before it, from committed manifests only.
+
+    `texts` name what is missing: `<step>/missing.txt` has the index of each task that did not succeed, a line each.
+    `own` are files of one task alone, where each task depends on one.
+    """
 
     files: tuple[FileRef, ...]
+    texts: tuple[TextFile, ...] = ()
+    own: tuple[TaskFiles, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
 
@@ -152,7 +174,8 @@ class TaskMessage:
     """One message on the queue of a node group: tasks of one definition, to be run in order by one slot.
 
     `definition` is the SHA-256 of the definition's JSON, found at `definitions/<sha256>.json` in `inputs`;
-    `inputs`, where given, that of a `ResolvedInputs` at `resolved/<sha256>.json`.
+    `inputs`, where given, that of a `ResolvedInputs` at `resolved/<sha256>.json`; `own_inputs` of another one, for what
+    is this message's alone.
     """
 
     message_id: str
@@ -160,6 +183,7 @@ class TaskMessage:
     definition: str
     tasks: tuple[TaskRef, ...]
     inputs: str | None = None
+    own_inputs: str | None = None
     schema_version: int = SCHEMA_VERSION
 
 

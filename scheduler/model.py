@@ -83,11 +83,34 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexRange:
+    """Tasks of a step by their indices, from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDependency:
+    """A dependency on single tasks of a step: on the tasks of some indices, or (`each`) of task i on task i."""
+
+    step: str
+    indices: tuple[IndexRange, ...] = ()
+    each: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """Tasks of one definition. It starts when every task of the steps in `depends_on` has succeeded.
+    """Tasks of one definition. It starts when what it depends on has ended and enough of that has succeeded.
+
+    `depends_on` names whole steps, `depends_on_tasks` single tasks. `needed_success` is the share, of each
+    dependency's tasks, that has to succeed: 1 is all of them, 0 is none (best effort). With less than 1 all of them
+    are still waited for, and the step's tasks find the indices of those that did not succeed in
+    `<step>/missing.txt`, for each step in `inputs_from`.
 
     `inputs_from` names steps whose outputs are put into the working directory of this step's tasks, as
-    `<step>/<task index>/<path>`; each of them must stand in `depends_on` too.
+    `<step>/<task index>/<path>`; each of them must be depended on, too. Of a step that is depended on from task to
+    task, a task gets the outputs of its own one.
     """
 
     definition: TaskDefinition
@@ -95,6 +118,8 @@ class Step:
     inputs_from: tuple[str, ...] = ()
     retry: RetryPolicy = RetryPolicy()
     expected_task_seconds: float | None = None
+    depends_on_tasks: tuple[TaskDependency, ...] = ()
+    needed_success: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

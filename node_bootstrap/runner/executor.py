@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -130,7 +130,9 @@ class Executor:
         definition = self._definition(message)
         inputs = self._inputs(message)
         folder.make()
-        self._stager.stage(definition.resource_files, inputs.files, folder.working_directory)
+        own = (file for files in inputs.own if files.task_id == task.task_id for file in files.files)
+        self._stager.stage(definition.resource_files, (*inputs.files, *own), folder.working_directory)
+        self._stager.write(inputs.texts, folder.working_directory)
         folder.hand_to(self._account)
         command = self._command(message, definition, task, folder)
         follower = LogFollower(self._storage, run_id, message, task, (folder.stdout, folder.stderr))
@@ -162,13 +164,17 @@ class Executor:
             raise StagingError(f"the definition {message.definition} cannot be understood: {error}") from error
 
     def _inputs(self, message: TaskMessage) -> ResolvedInputs:
-        if message.inputs is None:
+        shared, own = self._resolved(message.inputs), self._resolved(message.own_inputs)
+        return replace(shared, own=own.own)
+
+    def _resolved(self, sha256: str | None) -> ResolvedInputs:
+        if sha256 is None:
             return ResolvedInputs(())
-        data = self._record(resolved_blob(message.inputs), message.inputs)
+        data = self._record(resolved_blob(sha256), sha256)
         try:
             return decode(ResolvedInputs, data)
         except ProtocolError as error:
-            raise StagingError(f"the inputs {message.inputs} cannot be understood: {error}") from error
+            raise StagingError(f"the inputs {sha256} cannot be understood: {error}") from error
 
     def _record(self, blob: str, sha256: str) -> bytes:
         with self._lock:

@@ -88,6 +88,9 @@ class Feed:
             sent: list[str] = []
             try:
                 for message in unsent[start : start + _SENT_AT_ONCE]:
+                    if message.inputs is not None:
+                        resolved = message.inputs.encode()
+                        self._blobs.write(INPUTS, resolved_blob(sha256_hex(resolved)), resolved)
                     try:
                         self._queues.send(message.queue, message.body)
                     except NotFoundError:

@@ -299,5 +299,7 @@ def _mark_started(connection: Connection, message: Row[Any], node_id: str, now: 
 
 
 def _close(connection: Connection, message: Row[Any], now: datetime) -> None:
-    connection.execute(update(MESSAGES).where(MESSAGES.c.number == message.number).values(closed_at=now, body=None))
+    connection.execute(
+        update(MESSAGES).where(MESSAGES.c.number == message.number).values(closed_at=now, body=None, inputs=None)
+    )
     connection.execute(delete(STOPS).where(STOPS.c.message == message.number))

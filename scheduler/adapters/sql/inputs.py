@@ -5,16 +5,25 @@ from collections.abc import Iterable, Iterator
 from sqlalchemy import Connection, insert, select
 
 from node_bootstrap.protocol import INPUTS, TaskDefinition
-from scheduler.adapters.sql.job_schema import JOB_INPUTS
+from scheduler.adapters.sql.job_schema import IN_LIST, JOB_INPUTS
 from scheduler.model import Step
 
 
 def keep_named(connection: Connection, job: int, steps: Iterable[Step]) -> None:
     """Keep what the steps of a draft name, beside what is kept already."""
-    known = set(connection.execute(select(JOB_INPUTS.c.blob).where(JOB_INPUTS.c.job == job)).scalars())
-    fresh = {name for step in steps for name in _names(step.definition)} - known
+    keep_blobs(connection, job, {name for step in steps for name in _names(step.definition)})
+
+
+def keep_blobs(connection: Connection, job: int, names: set[str]) -> None:
+    """Keep these names, beside what is kept already."""
+    known: set[str] = set()
+    wanted = sorted(names)
+    for start in range(0, len(wanted), IN_LIST):
+        some = JOB_INPUTS.c.blob.in_(wanted[start : start + IN_LIST])
+        known.update(connection.execute(select(JOB_INPUTS.c.blob).where(JOB_INPUTS.c.job == job, some)).scalars())
+    fresh = [{"job": job, "blob": name} for name in wanted if name not in known]
     if fresh:
-        connection.execute(insert(JOB_INPUTS), [{"job": job, "blob": name} for name in sorted(fresh)])
+        connection.execute(insert(JOB_INPUTS), fresh)
 
 
 def _names(definition: TaskDefinition) -> Iterator[str]:

@@ -5,6 +5,7 @@ tasks of a job. Tasks are narrow rows; what tasks of a step share stands in the 
 """
 
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -71,6 +72,7 @@ JOBS = Table(
     Column("created_at", Instant, nullable=False),
     Column("armed_at", Instant),
     Column("ended_at", Instant),
+    Column("task_edges", Boolean, nullable=False, server_default=text("false")),
     _count("open_tasks"),
     _count("blocked"),
     _count("active"),
@@ -111,6 +113,7 @@ STEPS = Table(
     Column("inputs", String(64)),
     Column("active_since", Instant),
     Column("open_predecessors", Integer, nullable=False),
+    Column("needed_success", Float, nullable=False),
     _count("open_tasks"),
     _count("active"),
     _count("ready"),
@@ -122,13 +125,32 @@ STEP_ACTIVE = text("steps.active > 0")
 _ACTIVE = text("active > 0")
 Index("steps_active", STEPS.c.job, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE)
 
+
+class EdgeKind(StrEnum):
+    """What a step depends on: a whole step, some of its tasks, or each task on the one of its own index."""
+
+    STEP = "step"
+    TASKS = "tasks"
+    EACH = "each"
+
+
+# `first` and `last` are task ids of the predecessor. `needed` of these have to succeed, of an edge from task to task 1
+# or 0. Only edges on some tasks have counters here: of a whole step they stand in the step.
 EDGES = Table(
     "step_edges",
     METADATA,
     Column("job", ForeignKey(JOBS.c.number), primary_key=True),
     Column("predecessor", Integer, primary_key=True, autoincrement=False),
     Column("dependent", Integer, primary_key=True, autoincrement=False),
+    Column("first", Integer, primary_key=True, autoincrement=False),
+    Column("last", Integer, nullable=False),
+    Column("dependent_first", Integer, nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("needed", Integer, nullable=False),
+    _count("open_tasks"),
+    _count("unsuccessful"),
 )
+Index("step_edges_by_dependent", EDGES.c.job, EDGES.c.dependent)
 
 # `manifest` is that of the run which ended the task; `earlier_manifest`, that of the run before a requeue, whose files
 # stay until a new run has succeeded.
@@ -182,6 +204,7 @@ MESSAGES = Table(
     Column("group_key", Text, nullable=False),
     Column("queue", Text, nullable=False),
     Column("body", Text),
+    Column("inputs", Text),
     Column("unreported", Integer, nullable=False),
     Column("seconds", Float, nullable=False),
     Column("created_at", Instant, nullable=False),

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, func, insert, literal, select, text, upd
 from node_bootstrap.protocol import Outcome, decode, encode, sha256_hex
 from scheduler.adapters.sql.committed import committed_files
 from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.edges import edge_rows, waits
 from scheduler.adapters.sql.inputs import keep_named
 from scheduler.adapters.sql.job_change import JobChange, Standing
 from scheduler.adapters.sql.job_schema import CHUNKS, DELETED_JOBS, EDGES, JOBS, STEPS, TASKS
@@ -29,7 +30,7 @@ _MAKE_TASKS = text(
     INSERT INTO tasks (job, task_id, step, state)
     WITH RECURSIVE walk(step, task_id, last, state) AS (
         SELECT position, first_task_id, first_task_id + task_count - 1,
-               CASE WHEN open_predecessors = 0 THEN 'active' ELSE 'blocked' END
+               CASE WHEN active > 0 THEN 'active' ELSE 'blocked' END
         FROM steps WHERE job = :job
         UNION ALL
         SELECT step, task_id + 1, last, state FROM walk WHERE task_id < last
@@ -246,29 +247,25 @@ def _arm(connection: Connection, change: JobChange, task_count: int, now: dateti
     if findings:
         raise InvalidRequestError(f"job {change.job.job_id} cannot be armed: {'; '.join(findings)}")
     _same_count(change.job.job_id, task_count, sum(step.definition.task_count for step in steps))
-    positions = {step.definition.step: position for position, step in enumerate(steps)}
     rows = [_step_values(number, position, step, now) for position, step in enumerate(steps)]
     connection.execute(insert(STEPS), rows)
-    edges = [
-        {"job": number, "predecessor": positions[other], "dependent": positions[step.definition.step]}
-        for step in steps
-        for other in step.depends_on
-    ]
+    edges = edge_rows(number, steps)
     if edges:
         connection.execute(insert(EDGES), edges)
     connection.execute(_MAKE_TASKS, {"job": number})
     # Steps hold all that the chunks said; their hashes stay, so that a chunk sent again is known.
     connection.execute(update(CHUNKS).where(CHUNKS.c.job == number).values(body=""))
     armed = update(JOBS).where(JOBS.c.number == number)
-    connection.execute(armed.values(state=JobState.ACTIVE.value, armed_at=now))
+    task_edges = any(step.depends_on_tasks for step in steps)
+    connection.execute(armed.values(state=JobState.ACTIVE.value, armed_at=now, task_edges=task_edges))
     for step in steps:
-        change.armed(Standing.BLOCKED if step.depends_on else Standing.READY, step.definition.task_count)
+        change.armed(Standing.BLOCKED if waits(step) else Standing.READY, step.definition.task_count)
     change.settle()
 
 
 def _step_values(job: int, position: int, step: Step, now: datetime) -> dict[str, object]:
     definition = encode(step.definition)
-    ready = 0 if step.depends_on else step.definition.task_count
+    ready = 0 if waits(step) else step.definition.task_count
     return {
         "job": job,
         "position": position,
@@ -283,7 +280,8 @@ def _step_values(job: int, position: int, step: Step, now: datetime) -> dict[str
         "max_preemptions": step.retry.max_preemptions,
         "expected_seconds": step.expected_task_seconds,
         "published": False,
-        "open_predecessors": len(step.depends_on),
+        "open_predecessors": len(step.depends_on) + sum(len(other.indices) for other in step.depends_on_tasks),
+        "needed_success": step.needed_success,
         "open_tasks": step.definition.task_count,
         "active": ready,
         "ready": ready,
