@@ -19,13 +19,18 @@
       - name: merge
         command: python3 merge.py
         inputs_from: [simulate]                 # its outputs, as simulate/<task index>/<path>; waits for it, too
-        depends_on: [simulate]                  # waits for it without its outputs
+        depends_on: [simulate]                  # waits for it without its outputs; for single tasks of it:
+                                                #   {step: simulate, tasks: "0-9, 15"}   those of these indices
+                                                #   {step: simulate, each: true}         task i for task i alone
+        when: {at_least: 95%}                   # starts when all have ended and so many have succeeded; the others'
+                                                # indices are in simulate/missing.txt. Or: all (default), any_end
 
 Paths here are relative to the job file. Every finding is reported at once.
 """
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,6 +40,8 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from scheduler.cli.job_dependencies import ALL, Dependencies, When
+from scheduler.cli.job_dependencies import findings as dependency_findings
 from scheduler.cli.parameters import ParameterError, Scalar, merge, substitute, written
 from scheduler.errors import InvalidRequestError
 
@@ -121,7 +128,8 @@ class JobStep(_Part):
     name: _Name
     command: Annotated[tuple[_Text, ...], BeforeValidator(_words), AfterValidator(_some)]
     array: Annotated[int, Field(ge=1, le=_MAX_ARRAY)] = 1
-    depends_on: tuple[str, ...] = ()
+    depends_on: Dependencies = ()
+    when: When = ALL
     inputs_from: tuple[str, ...] = ()
     files: _Files = {}
     environment: dict[str, _Text] = {}
@@ -284,16 +292,23 @@ def _validated(value: Mapping[str, Any], findings: _Findings) -> JobFile | None:
 
 def _check_steps(steps: Sequence[JobStep], findings: _Findings) -> None:
     seen: set[str] = set()
-    names = {step.name for step in steps}
+    counts = {step.name: step.array for step in steps}
+    names = counts.keys()
     for index, step in enumerate(steps):
         if step.name in seen:
             findings.add(("steps", index, "name"), f"there are two steps {step.name!r}")
-        for key, others in (("depends_on", step.depends_on), ("inputs_from", step.inputs_from)):
+        depends_on = tuple(other.step for other in step.depends_on)
+        for key, others in (("depends_on", depends_on), ("inputs_from", step.inputs_from)):
             for other in others:
                 if other not in names:
                     findings.add(("steps", index, key), f"there is no step {other!r}")
                 elif other not in seen:
                     findings.add(("steps", index, key), f"the step {other!r} must stand before {step.name!r}")
+            for other, times in Counter(others).items():
+                if times > 1:
+                    findings.add(("steps", index, key), f"the step {other!r} is named twice")
+        for position, message in dependency_findings(step.depends_on, step.array, counts):
+            findings.add(("steps", index, "depends_on", position), message)
         seen.add(step.name)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from node_bootstrap.protocol import ExitCodeRules, FileRef, TaskDefinition
+from scheduler.cli.job_dependencies import single_tasks, whole_steps
 from scheduler.cli.job_file import JobStep, LoadedJob
 from scheduler.cli.upload import upload
 from scheduler.errors import UnavailableError
@@ -75,7 +76,9 @@ def _step(step: JobStep, first_task_id: int, files: tuple[FileRef, ...]) -> Step
     )
     return Step(
         definition=definition,
-        depends_on=tuple(dict.fromkeys((*step.depends_on, *step.inputs_from))),
+        depends_on=whole_steps(step.depends_on, step.inputs_from),
+        depends_on_tasks=single_tasks(step.depends_on),
+        needed_success=step.when.at_least,
         inputs_from=step.inputs_from,
         retry=RetryPolicy(max_task_retries=step.retries),
         expected_task_seconds=None if expected is None else expected.total_seconds(),
