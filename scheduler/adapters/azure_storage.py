@@ -12,7 +12,7 @@ from azure.storage.queue import QueueClient, QueueServiceClient, TextBase64Encod
 
 from node_bootstrap.protocol import EVENTS_QUEUE, MAX_MESSAGE_BYTES
 from scheduler.adapters.azure_errors import translated
-from scheduler.errors import InvalidRequestError, NotFoundError
+from scheduler.errors import InvalidRequestError, NotFoundError, PreconditionError
 from scheduler.ports.storage import BlobEntry, ReceivedEvent
 
 # A step must not be blocked for minutes (an SDK's defaults: 20 s to connect, 60 s to read, three tries that back off
@@ -145,14 +145,19 @@ class AzureBlobs:
 
     def delete(self, container: str, name: str, etag: str | None = None) -> None:
         """Delete a blob; no error when it is gone."""
-        condition: dict[str, Any] = (
-            {} if etag is None else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
-        )
+        condition: dict[str, Any] = {}
+        if etag is not None:  # a listing gives it without the quotes that a condition needs
+            quoted = '"' + etag.strip('"') + '"'
+            condition = {"etag": quoted, "match_condition": MatchConditions.IfNotModified}
         try:
             with translated(f"deleting blob {container}/{name}"):
                 self._blob(container, name).delete_blob(**condition)
         except NotFoundError:
             return
+        except PreconditionError:  # of a blob that is gone, too
+            with translated(f"looking for blob {container}/{name}"):
+                if self._blob(container, name).exists():
+                    raise
 
     def _blob(self, container: str, name: str) -> BlobClient:
         return self._service.get_blob_client(container, name)
