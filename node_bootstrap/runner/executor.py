@@ -13,6 +13,7 @@ from typing import TypeVar
 from node_bootstrap.protocol import (
     INPUTS,
     Outcome,
+    ParameterRows,
     ProtocolError,
     ResolvedInputs,
     TaskDefinition,
@@ -21,6 +22,7 @@ from node_bootstrap.protocol import (
     TaskReport,
     decode,
     definition_blob,
+    file_blob,
     resolved_blob,
     sha256_hex,
 )
@@ -29,6 +31,7 @@ from node_bootstrap.runner.environment import task_environment, task_names
 from node_bootstrap.runner.events import TaskEnded
 from node_bootstrap.runner.follow import LogFollower
 from node_bootstrap.runner.packs import Uploader
+from node_bootstrap.runner.parameters import from_axes, from_table, part_of, with_parameters
 from node_bootstrap.runner.process_tree import end_marked
 from node_bootstrap.runner.settings import RunnerSettings
 from node_bootstrap.runner.staging import Stager, StagingError
@@ -36,7 +39,7 @@ from node_bootstrap.runner.storage import Storage, StorageError
 from node_bootstrap.runner.task_files import KeptFiles, TaskFolder, TaskFolders, kept_files
 from node_bootstrap.runner.task_process import Command, Ending, TaskProcess
 
-_Kind = TypeVar("_Kind", TaskDefinition, ResolvedInputs)
+_Kind = TypeVar("_Kind", TaskDefinition, ResolvedInputs, ParameterRows)
 
 _LOG = logging.getLogger(__name__)
 
@@ -140,6 +143,7 @@ class Executor:
         self._stager.stage(definition.resource_files, (*inputs.files, *own), folder.working_directory)
         self._stager.write(inputs.texts, folder.working_directory)
         folder.hand_to(self._account)
+        definition = self._with_parameters(definition, task)
         command = self._command(message, definition, task, folder)
         follower = LogFollower(self._storage, run_id, message, task, (folder.stdout, folder.stderr))
         ending = process.run(command, definition.exit_codes, follower.meanwhile)
@@ -163,6 +167,14 @@ class Executor:
             account=self._account,
             limit_seconds=definition.wall_clock_limit_seconds,
         )
+
+    def _with_parameters(self, definition: TaskDefinition, task: TaskRef) -> TaskDefinition:
+        index = task.task_id - definition.first_task_id
+        if definition.table is None:
+            return with_parameters(definition, from_axes(definition, index))
+        part, row = part_of(definition.table, index)
+        rows = self._record(ParameterRows, file_blob(part), part)
+        return with_parameters(definition, from_table(definition.table, rows, row))
 
     def _definition(self, message: TaskMessage) -> TaskDefinition:
         return self._record(TaskDefinition, definition_blob(message.definition), message.definition)

@@ -10,7 +10,8 @@ from typing import TypeVar
 from node_bootstrap.protocol import ExitCodeRules, FileRef, TaskDefinition
 from scheduler.cli.job_dependencies import single_tasks, whole_steps
 from scheduler.cli.job_file import JobStep, LoadedJob
-from scheduler.cli.upload import upload
+from scheduler.cli.sweep import axis_records, table_record
+from scheduler.cli.upload import send, upload
 from scheduler.errors import UnavailableError
 from scheduler.model import Job, NewJob, RetryPolicy, Step
 from scheduler.ports.job_service import JobService
@@ -41,6 +42,8 @@ def submit(
     """
     paths = {path for step in loaded.job.steps for path in loaded.files_of(step).values()}
     uploaded = upload(blobs, paths)
+    for table in loaded.tables.values():
+        send(blobs, table.parts())
     steps = _steps(loaded, uploaded.files)
     new = NewJob(name=loaded.job.name, pool=loaded.job.pool, idempotency_key=key, priority=loaded.job.priority)
     job = _patiently(partial(service.create_job, new), sleep)
@@ -56,23 +59,29 @@ def _steps(loaded: LoadedJob, contents: dict[Path, FileRef]) -> tuple[Step, ...]
     first_task_id = 0
     for step in loaded.job.steps:
         files = tuple(replace(contents[path], path=name) for name, path in sorted(loaded.files_of(step).items()))
-        steps.append(_step(step, first_task_id, files))
-        first_task_id += step.array
+        count = loaded.count_of(step)
+        made = _step(step, first_task_id, count, files)
+        if isinstance(step.sweep, str):
+            table = table_record(loaded.tables[step.sweep])
+            made = replace(made, definition=replace(made.definition, table=table))
+        steps.append(made)
+        first_task_id += count
     return tuple(steps)
 
 
-def _step(step: JobStep, first_task_id: int, files: tuple[FileRef, ...]) -> Step:
+def _step(step: JobStep, first_task_id: int, count: int, files: tuple[FileRef, ...]) -> Step:
     limit, expected = step.wall_clock_limit, step.expected_time
     definition = TaskDefinition(
         step=step.name,
         command=step.command,
         first_task_id=first_task_id,
-        task_count=step.array,
+        task_count=count,
         environment=tuple(sorted(step.environment.items())),
         resource_files=files,
         output_patterns=step.outputs,
         wall_clock_limit_seconds=None if limit is None else limit.total_seconds(),
         exit_codes=ExitCodeRules(permanent=step.exit_codes.permanent, ignorable=step.exit_codes.ignorable),
+        axes=axis_records(step.sweep) if step.sweep is not None and not isinstance(step.sweep, str) else (),
     )
     return Step(
         definition=definition,

@@ -61,6 +61,14 @@ def upload(
     return Uploaded(files, sent=new, unchanged=len(contents) - new)
 
 
+def send(blobs: Blobs, contents: Iterable[bytes], clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    """Bring contents that are no files to storage; what lies there already is not sent again."""
+    for data in contents:
+        name = file_blob(sha256_hex(data))
+        if not _is_there(blobs, name, len(data), clock()):
+            blobs.write(INPUTS, name, data)
+
+
 def _is_there(blobs: Blobs, name: str, length: int, now: datetime) -> bool:
     entry = next((entry for entry in blobs.list(INPUTS, name, 1) if entry.name == name), None)
     if entry is None or entry.length != length:

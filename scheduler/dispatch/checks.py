@@ -1,8 +1,10 @@
 """Whether the steps of a draft make a job: every finding at once."""
 
+import math
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 
+from node_bootstrap.protocol import TaskDefinition
 from scheduler.model import Step, TaskDependency
 
 
@@ -57,6 +59,7 @@ def _own(step: Step) -> Iterator[str]:
         yield "the command is empty"
     if definition.task_count < 1:
         yield f"task_count is {definition.task_count}, must be at least 1"
+    yield from _sweep(definition)
     if definition.wall_clock_limit_seconds is not None and definition.wall_clock_limit_seconds <= 0:
         yield f"wall_clock_limit_seconds is {definition.wall_clock_limit_seconds}, must be above 0"
     if step.expected_task_seconds is not None and step.expected_task_seconds <= 0:
@@ -66,6 +69,22 @@ def _own(step: Step) -> Iterator[str]:
             yield f"{name} is {getattr(step.retry, name)}, must be at least 0"
     if not 0 <= step.needed_success <= 1:
         yield f"needed_success is {step.needed_success}, must be from 0 to 1"
+
+
+def _sweep(definition: TaskDefinition) -> Iterator[str]:
+    axes, table = definition.axes, definition.table
+    if axes and table is not None:
+        yield "give either axes or a table"
+    combinations = math.prod(axis.length for axis in axes)
+    if axes and combinations != definition.task_count:
+        yield f"the axes have {combinations} combinations, yet task_count is {definition.task_count}"
+    names = [axis.name for axis in axes] if table is None else list(table.names)
+    if len({name.upper() for name in names}) != len(names):
+        yield "two parameters have the same name in capital letters"
+    if table is not None:
+        fits = table.rows_in_part > 0 and math.ceil(definition.task_count / table.rows_in_part) == len(table.parts)
+        if not fits:
+            yield f"{len(table.parts)} parts of {table.rows_in_part} rows do not make {definition.task_count} tasks"
 
 
 def _on_tasks(dependency: TaskDependency, step: Step, counts: Mapping[str, int]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from sqlalchemy import Connection, insert, select
 
-from node_bootstrap.protocol import INPUTS, TaskDefinition
+from node_bootstrap.protocol import INPUTS, TaskDefinition, file_blob
 from scheduler.adapters.sql.job_schema import IN_LIST, JOB_INPUTS
 from scheduler.model import Step
 
@@ -31,3 +31,5 @@ def _names(definition: TaskDefinition) -> Iterator[str]:
     for file in files:
         if file.container == INPUTS:
             yield file.blob
+    if definition.table is not None:
+        yield from map(file_blob, definition.table.parts)

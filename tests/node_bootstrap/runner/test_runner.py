@@ -24,6 +24,9 @@ from node_bootstrap.protocol import (
     NodeState,
     NodeStatus,
     Outcome,
+    ParameterAxis,
+    ParameterRows,
+    ParameterTable,
     ResolvedInputs,
     StopRef,
     TaskDefinition,
@@ -223,6 +226,21 @@ def test_a_task_finds_what_is_its_alone_and_what_is_missing(node: Node) -> None:
     node.wait_for_reports(2)
     assert node.text(10, "stdout.txt") == "a/0/x.txt='one' a/missing.txt='2\\n7\\n'\n"
     assert node.text(11, "stdout.txt") == "a/1/x.txt='two' a/missing.txt='2\\n7\\n'\n"
+
+
+def test_a_task_of_a_sweep_finds_its_parameters(node: Node) -> None:
+    """By axes and by a table, each task has its own values in its command and in its environment."""
+    text = "import os, sys; print(sys.argv[1], os.environ['MILLPOND_PARAMETER_N'])"
+    command = ("python3", "task.py", "<${{ sweep.name }}>")
+    axes = (ParameterAxis("name", ("a b", "c")), ParameterAxis("n", start=5, count=2))
+    node.hand_out(script(node, text, 4, command=command, axes=axes), 10, 12, 13)
+    rows = [ParameterRows((("é", "1"), ("$x", "2"))), ParameterRows((("", "3"),))]
+    parts = [node.file("part", encode(part).encode()).sha256 for part in rows]
+    table = ParameterTable(("name", "n"), tuple(parts), 2)
+    node.hand_out(script(node, text, 3, command=command, table=table, first_task_id=20), 20, 21, 22)
+    node.wait_for_reports(6)
+    found = [node.text(task, "stdout.txt").strip() for task in (10, 12, 13, 20, 21, 22)]
+    assert found == ["<a b> 5", "<c> 5", "<c> 6", "<é> 1", "<$x> 2", "<> 3"]
 
 
 def test_the_runners_own_environment_is_not_the_tasks(node: Node) -> None:
