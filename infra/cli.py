@@ -62,6 +62,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             speaks_to_stack=True,
         ),
         "task": Command("scheduler.cli.tasks", "task", "Look at the tasks of a job.", speaks_to_stack=True),
+        "application": Command(
+            "scheduler.cli.applications", "application", "Upload programs once.", speaks_to_stack=True
+        ),
         "pool": Command(
             "scheduler.cli.pools", "pool", "Look at pools, nodes and scaling decisions.", speaks_to_stack=True
         ),

@@ -1,7 +1,6 @@
 """Jobs, tasks, nodes and what is seen of them: frozen records in Azure Batch's words.
 
-`TRANSITIONS` is the one table that says which change of a task's state is allowed, `REQUEUE_TRANSITIONS` what a user
-may undo.
+`TRANSITIONS` says which change of a task's state is allowed, `REQUEUE_TRANSITIONS` what a user may undo.
 """
 
 from collections.abc import Mapping
@@ -103,10 +102,9 @@ class TaskDependency:
 class Step:
     """Tasks of one definition. It starts when what it depends on has ended and enough of that has succeeded.
 
-    `depends_on` names whole steps, `depends_on_tasks` single tasks. `needed_success` is the share, of each
-    dependency's tasks, that has to succeed: 1 is all of them, 0 is none (best effort). With less than 1 all of them
-    are still waited for, and the step's tasks find the indices of those that did not succeed in
-    `<step>/missing.txt`, for each step in `inputs_from`.
+    `depends_on` names whole steps, `depends_on_tasks` single tasks. `needed_success` is the share of each dependency's
+    tasks that has to succeed, from 0 (best effort) to 1. With less than 1 all of them are still waited for, and
+    `<step>/missing.txt` has the indices of those that did not succeed, for each step in `inputs_from`.
 
     `inputs_from` names steps whose outputs are put into the working directory of this step's tasks, as
     `<step>/<task index>/<path>`; each of them must be depended on, too. Of a step that is depended on from task to
@@ -207,6 +205,17 @@ class OutputFile:
     step: str
     index: int
     file: FileRef
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A version of a program that was uploaded once; the default one is meant where no version is named."""
+
+    name: str
+    version: str
+    file: FileRef
+    default: bool
+    created_at: datetime
 
 
 class GroupPriority(StrEnum):

@@ -5,6 +5,7 @@
     priority: 0                      # higher goes first
     parameters: {tasks: 24}          # with defaults; `--set tasks=48` changes one; null means: must be set
     files: [simulate.py]             # put into every task's working directory; or {name there: path here}
+    applications: [tool:1.2]         # uploaded before by `millpond application upload`; `tool` alone is its default
     steps:
       - name: simulate
         array: ${{ parameters.tasks }}          # this many tasks; MILLPOND_TASK_INDEX tells them apart
@@ -138,6 +139,7 @@ class JobStep(_Part):
     when: When = ALL
     inputs_from: tuple[str, ...] = ()
     files: _Files = {}
+    applications: tuple[str, ...] = ()
     environment: dict[str, _Text] = {}
     outputs: tuple[Annotated[str, AfterValidator(_pattern)], ...] = ()
     wall_clock_limit: _Duration | None = None
@@ -154,6 +156,7 @@ class JobFile(_Part):
     priority: int = 0
     parameters: dict[str, Scalar | None] = {}
     files: _Files = {}
+    applications: tuple[str, ...] = ()
     steps: Annotated[tuple[JobStep, ...], AfterValidator(_some)]
 
 

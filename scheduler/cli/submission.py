@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from node_bootstrap.protocol import ExitCodeRules, FileRef, TaskDefinition
+from scheduler.cli.applications import packages
 from scheduler.cli.job_dependencies import single_tasks, whole_steps
 from scheduler.cli.job_file import JobStep, LoadedJob
 from scheduler.cli.sweep import axis_records, table_record
@@ -40,11 +41,16 @@ def submit(
 
     `UnavailableError` after a few tries; the draft stays and the same key continues it.
     """
+    known = service.list_applications() if _names_applications(loaded) else ()
+    programs = {step.name: packages((*loaded.job.applications, *step.applications), known) for step in loaded.job.steps}
     paths = {path for step in loaded.job.steps for path in loaded.files_of(step).values()}
     uploaded = upload(blobs, paths)
     for table in loaded.tables.values():
         send(blobs, table.parts())
-    steps = _steps(loaded, uploaded.files)
+    steps = tuple(
+        replace(step, definition=replace(step.definition, application_packages=programs[step.definition.step]))
+        for step in _steps(loaded, uploaded.files)
+    )
     new = NewJob(name=loaded.job.name, pool=loaded.job.pool, idempotency_key=key, priority=loaded.job.priority)
     job = _patiently(partial(service.create_job, new), sleep)
     for number, chunk in enumerate(_chunks(steps)):
@@ -52,6 +58,10 @@ def submit(
     count = sum(step.definition.task_count for step in steps)
     job = _patiently(partial(service.arm_job, job.job_id, count), sleep)
     return Submitted(job, sent_files=uploaded.sent, unchanged_files=uploaded.unchanged)
+
+
+def _names_applications(loaded: LoadedJob) -> bool:
+    return bool(loaded.job.applications or any(step.applications for step in loaded.job.steps))
 
 
 def _steps(loaded: LoadedJob, contents: dict[Path, FileRef]) -> tuple[Step, ...]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scheduler.model import Decision, Job, Node, NodePhase, OutputFile, PoolView, Task, TaskCounts
+from scheduler.model import Application, Decision, Job, Node, NodePhase, OutputFile, PoolView, Task, TaskCounts
 
 _MINUTE = 60
 _HOUR = 3600
@@ -156,6 +156,15 @@ def task_table(task: Task) -> Table:
     for name, value in rows:
         if value:
             _add(table, (name, value))
+    return table
+
+
+def applications_table(applications: Iterable[Application]) -> Table:
+    """Lay out applications."""
+    table = _table("application", "version", "default", "size", "uploaded", "sha256")
+    for each in applications:
+        row = (each.name, each.version, "yes" if each.default else "", size(each.file.length), moment(each.created_at))
+        _add(table, (*row, each.file.sha256[:12]))
     return table
 
 

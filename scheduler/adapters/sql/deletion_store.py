@@ -7,9 +7,10 @@ from itertools import chain
 
 from sqlalchemy import delete, insert, select, update
 
-from node_bootstrap.protocol import definition_blob, resolved_blob
+from node_bootstrap.protocol import definition_blob, file_blob, resolved_blob
 from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.job_schema import (
+    APPLICATIONS,
     CHUNKS,
     DELETED_JOBS,
     EDGES,
@@ -77,11 +78,13 @@ class SqlDeletionStore:
                 some = inputs[start : start + IN_LIST]
                 hashes = [name.rsplit("/", 1)[-1].removesuffix(".json") for name in some]
                 files = select(JOB_INPUTS.c.blob).where(JOB_INPUTS.c.blob.in_(some))
+                programs = select(APPLICATIONS.c.sha256).where(APPLICATIONS.c.sha256.in_(hashes))
                 definitions = select(STEPS.c.definition_hash).where(STEPS.c.definition_hash.in_(hashes))
                 resolved = select(STEPS.c.inputs).where(STEPS.c.inputs.in_(hashes))
                 found.update(
                     chain(
                         connection.execute(files).scalars(),
+                        map(file_blob, connection.execute(programs).scalars()),
                         map(definition_blob, connection.execute(definitions).scalars()),
                         map(resolved_blob, filter(None, connection.execute(resolved).scalars())),
                     )

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    UniqueConstraint,
     text,
 )
 from sqlalchemy.engine.interfaces import Dialect
@@ -262,13 +263,26 @@ JOB_INPUTS = Table(
 Index("job_inputs_by_blob", JOB_INPUTS.c.blob)
 
 # Jobs whose rows are gone: their ids and keys are never used again. `inputs` is a JSON list of the blobs that may have
-# become garbage, NULL once that is settled.
+# become garbage, NULL once that is settled. A removed application is here too, under `application/<name>/<version>`.
 DELETED_JOBS = Table(
     "deleted_jobs",
     METADATA,
-    Column("job_id", String(80), primary_key=True),
+    Column("job_id", String(160), primary_key=True),
     Column("deleted_at", Instant, nullable=False),
     Column("inputs", Text),
+)
+
+APPLICATIONS = Table(
+    "applications",
+    METADATA,
+    Column("number", _ROW_NUMBER, primary_key=True, autoincrement=True),
+    Column("name", String(64), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False, index=True),
+    Column("length", BigInteger, nullable=False),
+    Column("is_default", Boolean, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("name", "version"),
 )
 
 # A mean over the newest successes of a pool, for work of which nothing else is known.

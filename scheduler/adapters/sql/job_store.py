@@ -10,7 +10,8 @@ from itertools import groupby
 
 from sqlalchemy import Connection, Row, func, insert, literal, select, text, update
 
-from node_bootstrap.protocol import Outcome, decode, encode, sha256_hex
+from node_bootstrap.protocol import FileRef, Outcome, decode, encode, sha256_hex
+from scheduler.adapters.sql.applications import applications, delete_application, put_application
 from scheduler.adapters.sql.committed import committed_files
 from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.edges import edge_rows, waits
@@ -20,7 +21,19 @@ from scheduler.adapters.sql.job_schema import CHUNKS, DELETED_JOBS, EDGES, JOBS,
 from scheduler.adapters.sql.requeue import requeue
 from scheduler.dispatch.checks import step_findings
 from scheduler.errors import ConflictError, InvalidRequestError, NotFoundError
-from scheduler.model import Job, JobResult, JobState, NewJob, OutputFile, Step, Task, TaskCounts, TaskResult, TaskState
+from scheduler.model import (
+    Application,
+    Job,
+    JobResult,
+    JobState,
+    NewJob,
+    OutputFile,
+    Step,
+    Task,
+    TaskCounts,
+    TaskResult,
+    TaskState,
+)
 
 _COUNTS = ("blocked", "active", "running", "succeeded", "failed", "cancelled")
 
@@ -209,6 +222,21 @@ class SqlJobStore:
                 for found in committed_files(connection, job.number, *one)
                 for file in found.files
             )
+
+    def put_application(self, name: str, version: str, file: FileRef, now: datetime, *, default: bool) -> Application:
+        """Record a version of an application."""
+        with self._database.write() as connection:
+            return put_application(connection, name, version, file, now, default=default)
+
+    def applications(self) -> tuple[Application, ...]:
+        """Give every version of every application."""
+        with self._database.read() as connection:
+            return applications(connection)
+
+    def delete_application(self, name: str, version: str, now: datetime) -> None:
+        """Remove a version."""
+        with self._database.write() as connection:
+            delete_application(connection, name, version, now)
 
     def counts(self, pool: str) -> TaskCounts:
         """Count the tasks of all armed jobs of a pool."""

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from node_bootstrap.protocol import TaskDefinition
+from node_bootstrap.protocol import FileRef, TaskDefinition, file_blob
 from scheduler.api.app import create_app
 from scheduler.api.server import ApiServer
+from scheduler.cli.applications import application
 from scheduler.cli.home import ApiAddress, StackFolder
 from scheduler.cli.jobs import job
 from scheduler.cli.pools import pool
@@ -93,6 +94,16 @@ def test_a_job_is_requeued_and_deleted(armed: Job, running: Service) -> None:
     assert running.get_job(armed.job_id).state is JobState.DELETING
 
 
+def test_applications_are_listed_and_removed(running: Service) -> None:
+    """Versions are shown with their default; what is not there is told."""
+    running.put_application("tool", "1.0", FileRef("", "inputs", file_blob("a" * 64), 0, 7, "a" * 64))
+    assert "tool" in CliRunner().invoke(application, ["list"]).stdout
+    (listed,) = json.loads(CliRunner().invoke(application, ["list", "--json"]).stdout)
+    assert (listed["version"], listed["default"]) == ("1.0", True)
+    assert CliRunner().invoke(application, ["delete", "tool", "1.0"]).exit_code == 0
+    assert CliRunner().invoke(application, ["delete", "tool", "1.0"]).exit_code == 2
+
+
 def test_jobs_are_listed_in_pages(running: Service) -> None:
     """A list can be cut, and begun after a job."""
     made = [running.create_job(NewJob(f"j{number}", "demo", str(number))).job_id for number in range(4)]
@@ -153,7 +164,7 @@ def test_a_scheduler_without_a_deployment_does_not_start() -> None:
     assert "millpond up --stack dev" in started.stderr
 
 
-@pytest.mark.parametrize("group", [job, task, pool, scheduler])
+@pytest.mark.parametrize("group", [job, task, application, pool, scheduler])
 def test_help_tells_the_exit_codes(group: object) -> None:
     """The exit codes stand in the help of every group."""
     assert "Exit codes: 0 done, 1 the job failed" in CliRunner().invoke(group, ["--help"]).stdout  # type: ignore[arg-type]

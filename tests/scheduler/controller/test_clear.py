@@ -140,6 +140,24 @@ def test_what_somebody_touched_stays_until_it_is_old(world: World) -> None:
     assert names(world, INPUTS) == []
 
 
+def test_programs_stay_while_somebody_names_them(world: World) -> None:
+    """A removed version's file stays for the jobs that name it, and a job's file for a version that is still there."""
+    file = FileRef("tool.zip", INPUTS, file_blob(SHARED), 0, 1, SHARED)
+    for version in ("1", "2"):
+        world.jobs.put_application("tool", version, file, world.clock.now(), default=False)
+    job_id = ended_job(world, SHARED)
+    for deletion in (
+        lambda: world.jobs.delete_application("tool", "1", world.clock.now()),
+        lambda: world.jobs.begin_delete(job_id),
+        lambda: world.jobs.delete_application("tool", "2", world.clock.now()),
+    ):
+        assert file_blob(SHARED) in names(world, INPUTS)
+        deletion()
+        clear(world)
+        clear(world, SETTLED_AFTER + timedelta(seconds=1))
+    assert names(world, INPUTS) == []
+
+
 def test_many_blobs_take_several_steps(world: World) -> None:
     """A step deletes a few hundred files at most; rows stay until the last one is gone."""
     job_id = ended_job(world)
