@@ -319,7 +319,7 @@ class Node:
     """A node as the scheduler holds it in its store.
 
     `first_seen_at` is when its instance was first listed; `ready_at` when its first status was read;
-    `idle_since` is set while it works and holds no message.
+    `idle_since` is set while it works and holds no message; `drain_asked_at` is when a person asked for it to go.
     """
 
     node_id: str
@@ -335,6 +335,7 @@ class Node:
     gone_at: datetime | None = None
     held: tuple[str, ...] = ()
     reason: str = ""
+    drain_asked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from node_bootstrap.protocol import INPUTS, FileRef, file_blob
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
+from scheduler.insight import Insight
 from scheduler.model import (
     Application,
     Decision,
@@ -23,7 +24,10 @@ from scheduler.model import (
 from scheduler.ports.clock import Clock
 from scheduler.ports.fleet_store import FleetStore
 from scheduler.ports.job_store import JobStore
+from scheduler.ports.job_views import JobViews
+from scheduler.ports.storage import Blobs
 from scheduler.settings import PoolSettings
+from scheduler.views import Explanation, FilePart, NodeLog, StepView
 
 # Both stand in names of environment variables and of folders on nodes.
 APPLICATION_WORD = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?")
@@ -33,12 +37,24 @@ class Service:
     """The scheduler as users meet it. Commands write the store only; the controller does the rest."""
 
     def __init__(
-        self, job_store: JobStore, fleet_store: FleetStore, storage: Callable[[], StorageAddress], clock: Clock
+        self,
+        job_store: JobStore,
+        fleet_store: FleetStore,
+        storage: Callable[[], StorageAddress],
+        clock: Clock,
+        *,
+        views: JobViews,
+        blobs: Blobs,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
+        """Use the stores; `changed` is called after a command that the controller should act on now."""
         self._jobs = job_store
         self._fleet = fleet_store
         self._storage = storage
         self._clock = clock
+        self._changed = changed
+        self._views = views
+        self._insight = Insight(job_store, views, fleet_store, blobs, self.list_pools)
 
     def create_job(self, new: NewJob) -> Job:
         """Open a draft, or give the job that this idempotency key opened."""
@@ -55,7 +71,9 @@ class Service:
 
     def arm_job(self, job_id: str, task_count: int) -> Job:
         """Start a draft whose tasks number `task_count`. Repeating is harmless."""
-        return self._jobs.arm_job(job_id, task_count, self._clock.now())
+        job = self._jobs.arm_job(job_id, task_count, self._clock.now())
+        self._changed()
+        return job
 
     def get_job(self, job_id: str) -> Job:
         """Give a job."""
@@ -68,21 +86,28 @@ class Service:
 
     def cancel_job(self, job_id: str) -> Job:
         """Cancel a job. A completed one stays as it is."""
-        return self._jobs.cancel_job(job_id, self._clock.now())
+        job = self._jobs.cancel_job(job_id, self._clock.now())
+        self._changed()
+        return job
 
     def requeue_job(self, job_id: str, task_ids: tuple[int, ...] | None = None) -> Job:
         """Run completed tasks again: those named, or all that did not succeed."""
         if task_ids is not None and not task_ids:
             raise InvalidRequestError("no task is named; name some, or leave them out to requeue what did not succeed")
-        return self._jobs.requeue_job(job_id, task_ids, self._clock.now())
+        job = self._jobs.requeue_job(job_id, task_ids, self._clock.now())
+        self._changed()
+        return job
 
     def set_priority(self, job_id: str, priority: int) -> Job:
         """Change the priority of what is not on a queue yet."""
-        return self._jobs.set_priority(job_id, priority)
+        job = self._jobs.set_priority(job_id, priority)
+        self._changed()
+        return job
 
     def delete_job(self, job_id: str) -> None:
         """Remove a completed job with its outputs; the controller does it, and goes on wherever it was stopped."""
         self._jobs.begin_delete(job_id)
+        self._changed()
 
     def get_task(self, job_id: str, task_id: int) -> Task:
         """Give a task."""
@@ -143,6 +168,29 @@ class Service:
         """Give the newest points of a pool's timeline, oldest first."""
         self._require_pool(pool, NotFoundError)
         return self._fleet.samples(pool, limit)
+
+    def drain_nodes(self, pool: str, node_ids: tuple[str, ...]) -> tuple[Node, ...]:
+        """Have nodes end what they run, take no more, and be removed. The controller does it, from the store."""
+        self._require_pool(pool, NotFoundError)
+        if not node_ids:
+            raise InvalidRequestError(f"no node is named; `millpond pool nodes {pool}` lists them")
+        return self._fleet.ask_drain(pool, tuple(dict.fromkeys(node_ids)), self._clock.now())
+
+    def list_steps(self, job_id: str) -> tuple[StepView, ...]:
+        """Give the steps of a job in order."""
+        return self._views.steps(job_id)
+
+    def explain(self, subject: str) -> Explanation:
+        """Say why a job, a task, a node or a pool is as it is."""
+        return self._insight.explain(subject, self._clock.now())
+
+    def read_file(self, job_id: str, task_id: int, path: str, offset: int = 0, limit: int = 1 << 20) -> FilePart:
+        """Give a piece of a committed file of a task, or of a log of its running attempt as it is now."""
+        return self._insight.read_file(job_id, task_id, path, offset, limit)
+
+    def node_log(self, node_id: str) -> NodeLog:
+        """Give what a node recorded of its boot and last said."""
+        return self._insight.node_log(node_id)
 
     def storage(self) -> StorageAddress:
         """Say where files go."""

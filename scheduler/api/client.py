@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from node_bootstrap.protocol import FileRef
+from scheduler.api.files import part_of
 from scheduler.api.problem import error_of
 from scheduler.errors import UnavailableError
 from scheduler.model import (
@@ -27,6 +28,7 @@ from scheduler.model import (
     TaskResult,
     TaskState,
 )
+from scheduler.views import Explanation, FilePart, NodeLog, StepView
 
 _Record = TypeVar("_Record")
 
@@ -44,8 +46,12 @@ _NODES: TypeAdapter[tuple[Node, ...]] = TypeAdapter(tuple[Node, ...])
 _DECISIONS: TypeAdapter[tuple[Decision, ...]] = TypeAdapter(tuple[Decision, ...])
 _SAMPLES: TypeAdapter[tuple[Sample, ...]] = TypeAdapter(tuple[Sample, ...])
 _STORAGE = TypeAdapter(StorageAddress)
+_STEP_VIEWS: TypeAdapter[tuple[StepView, ...]] = TypeAdapter(tuple[StepView, ...])
+_EXPLANATION = TypeAdapter(Explanation)
+_NODE_LOG = TypeAdapter(NodeLog)
+_LINK: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
 
-_TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 
 
 class HttpJobService:
@@ -54,13 +60,13 @@ class HttpJobService:
     `UnavailableError` also when nobody answers, `AccessDeniedError` when the token is refused.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._url = url.rstrip("/")
         # The scheduler is on this machine: proxies from the environment must not see the token.
         self._client = httpx.Client(
             base_url=self._url,
             headers={"Authorization": f"Bearer {token}"},
-            timeout=_TIMEOUT_SECONDS,
+            timeout=timeout_seconds,
             trust_env=False,
         )
 
@@ -163,6 +169,33 @@ class HttpJobService:
         """Give the newest points of a pool's timeline."""
         return self._record(_SAMPLES, "GET", f"/v1/pools/{_segment(pool)}/samples", query={"limit": limit})
 
+    def drain_nodes(self, pool: str, node_ids: tuple[str, ...]) -> tuple[Node, ...]:
+        """Have nodes drained and removed."""
+        body = TypeAdapter(dict[str, tuple[str, ...]]).dump_json({"nodes": node_ids})
+        return self._record(_NODES, "POST", f"/v1/pools/{_segment(pool)}/drain", body=body)
+
+    def list_steps(self, job_id: str) -> tuple[StepView, ...]:
+        """Give the steps of a job."""
+        return self._record(_STEP_VIEWS, "GET", f"/v1/jobs/{_segment(job_id)}/steps")
+
+    def explain(self, subject: str) -> Explanation:
+        """Say why something is as it is."""
+        return self._record(_EXPLANATION, "GET", "/v1/why", query={"subject": subject})
+
+    def read_file(self, job_id: str, task_id: int, path: str, offset: int = 0, limit: int = 1 << 20) -> FilePart:
+        """Give a piece of a file of a task."""
+        where = f"/v1/jobs/{_segment(job_id)}/tasks/{task_id}/files/{quote(path)}"
+        answer = self._answer("GET", where, query={"offset": offset, "limit": limit})
+        return part_of(path, offset, answer.content, answer.headers)
+
+    def node_log(self, node_id: str) -> NodeLog:
+        """Give what a node left of itself."""
+        return self._record(_NODE_LOG, "GET", f"/v1/nodes/{_segment(node_id)}/log")
+
+    def page_link(self) -> str:
+        """Make a link that signs a browser in to the page, once and soon."""
+        return f"{self._url}{self._record(_LINK, 'POST', '/v1/page-links')['path']}"
+
     def storage(self) -> StorageAddress:
         """Say where files go."""
         return self._record(_STORAGE, "GET", "/v1/storage")
@@ -177,14 +210,12 @@ class HttpJobService:
                 f"are scheduler and command line of the same version? {error}"
             ) from error
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: bytes | None = None,
-        query: Mapping[str, str | int | None] | None = None,
-    ) -> bytes:
+    def _send(self, method: str, path: str, **options: Any) -> bytes:
+        return self._answer(method, path, **options).content
+
+    def _answer(
+        self, method: str, path: str, *, body: bytes | None = None, query: Mapping[str, str | int | None] | None = None
+    ) -> httpx.Response:
         headers = {} if body is None else {"Content-Type": "application/json"}
         given = {name: value for name, value in (query or {}).items() if value is not None}
         try:
@@ -196,7 +227,7 @@ class HttpJobService:
             ) from error
         if not answer.is_success:
             raise error_of(answer.status_code, answer.content, f"{method} {self._url}{path}")
-        return answer.content
+        return answer
 
 
 def _segment(text: str) -> str:

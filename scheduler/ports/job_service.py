@@ -18,6 +18,7 @@ from scheduler.model import (
     TaskResult,
     TaskState,
 )
+from scheduler.views import Explanation, FilePart, NodeLog, StepView
 
 
 class JobService(Protocol):
@@ -116,6 +117,29 @@ class JobService(Protocol):
 
     def list_samples(self, pool: str, limit: int = 5000) -> tuple[Sample, ...]:
         """Give the newest points of a pool's timeline, oldest first."""
+        ...
+
+    def drain_nodes(self, pool: str, node_ids: tuple[str, ...]) -> tuple[Node, ...]:
+        """Have nodes end what they run, take no more, and be removed; they are never taken back.
+
+        All or none: `NotFoundError` for a name that the pool does not have, `ConflictError` for a node that is gone.
+        """
+        ...
+
+    def list_steps(self, job_id: str) -> tuple[StepView, ...]:
+        """Give the steps of a job in order; none of a draft."""
+        ...
+
+    def explain(self, subject: str) -> Explanation:
+        """Say why a job (`JOB`), a task (`JOB/TASK`), a node or a pool is as it is; `NotFoundError`."""
+        ...
+
+    def read_file(self, job_id: str, task_id: int, path: str, offset: int = 0, limit: int = 1 << 20) -> FilePart:
+        """Give a piece of a committed file of a task, or of a log of its running attempt as it is now."""
+        ...
+
+    def node_log(self, node_id: str) -> NodeLog:
+        """Give what a node recorded of its boot and last said, also after it is gone; `NotFoundError`."""
         ...
 
     def storage(self) -> StorageAddress:

@@ -1,11 +1,11 @@
 """`DispatchStore` in SQL: what waits, what is out, handing out, and the outbox."""
 
 import json
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import chain
+from itertools import chain, islice
 
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
@@ -22,10 +22,11 @@ from node_bootstrap.protocol import (
     resolved_blob,
     sha256_hex,
 )
-from scheduler.adapters.sql.commit import commit_manifest, return_message, start_message
+from scheduler.adapters.sql.commit import record_words
 from scheduler.adapters.sql.committed import LOGS, CommittedTask, committed_files
 from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.dependents import element_edges
+from scheduler.adapters.sql.give_back import return_message
 from scheduler.adapters.sql.inputs import keep_blobs
 from scheduler.adapters.sql.job_change import JobChange, Standing
 from scheduler.adapters.sql.job_schema import (
@@ -41,9 +42,19 @@ from scheduler.adapters.sql.job_schema import (
     TASK_WAITS,
     TASKS,
 )
-from scheduler.dispatch.records import HandOut, OpenMessage, OutgoingMessage, QueueLoad, ReadyStep, StepSources
+from scheduler.dispatch.records import (
+    HandOut,
+    OpenMessage,
+    OutgoingMessage,
+    QueueLoad,
+    ReadyStep,
+    Start,
+    StepSources,
+)
 from scheduler.errors import NotFoundError
 from scheduler.model import JobResult, JobState, PoolDemand, TaskResult, TaskState
+
+_UNFINISHED = (JobState.ACTIVE.value, JobState.TERMINATING.value)
 
 
 class SqlDispatchStore:
@@ -52,9 +63,16 @@ class SqlDispatchStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def has_work(self) -> bool:
+        """Whether any armed job has not ended, or any message is not accounted for."""
+        unfinished = select(JOBS.c.number).where(JOBS.c.state.in_(_UNFINISHED)).limit(1)
+        out = select(MESSAGES.c.number).where(MESSAGE_IS_OPEN).limit(1)
+        with self._database.read() as connection:
+            return any(connection.execute(query).first() is not None for query in (unfinished, out))
+
     def demand(self, pool: str) -> PoolDemand:
         """Aggregate the pool's open tasks from the counters of jobs and steps."""
-        unfinished = JOBS.c.state.in_([JobState.ACTIVE.value, JobState.TERMINATING.value])
+        unfinished = JOBS.c.state.in_(_UNFINISHED)
         with self._database.read() as connection:
             active, running = connection.execute(
                 select(
@@ -152,14 +170,16 @@ class SqlDispatchStore:
     def hand_out(self, epoch: int, orders: Sequence[tuple[str, HandOut]], deadline: datetime, now: datetime) -> None:
         """Put the next ready tasks into messages: attempt + 1 each, a row in the outbox each."""
         with self._database.lead(epoch) as connection:
-            by_job = defaultdict(list)
-            for message_id, order in orders:
-                by_job[order.job_id].append((message_id, order))
-            changes = {job_id: JobChange.of(connection, job_id, now) for job_id in sorted(by_job)}
-            for message_id, order in orders:
-                change = changes[order.job_id]
-                if change.job.state == JobState.ACTIVE:
-                    _make_message(connection, change, message_id, order, deadline, now)
+            jobs = sorted({order.job_id for _, order in orders})
+            changes = {job_id: JobChange.of(connection, job_id, now) for job_id in jobs}
+            made = _contents(connection, changes, orders)
+            if not made:
+                return
+            # In the order of the plan, in which they are sent.
+            rows = [_message_values(changes[each.order.job_id], each, deadline, now) for each in made]
+            written = insert(MESSAGES).returning(MESSAGES.c.number, sort_by_parameter_order=True)
+            numbers = connection.execute(written, rows).scalars().all()
+            _queue_tasks(changes, zip(made, numbers, strict=True))
             for change in changes.values():
                 change.settle()
 
@@ -178,17 +198,14 @@ class SqlDispatchStore:
             sent = update(MESSAGES).where(MESSAGES.c.message_id.in_(message_ids))
             connection.execute(sent.values(sent_at=now, body=None, inputs=None))
 
-    def start(
-        self, epoch: int, message_id: str, node_id: str, running: tuple[TaskRef, ...], deadline: datetime, now: datetime
-    ) -> bool:
-        """Record that a node runs a message and these attempts of it."""
+    def record(
+        self, epoch: int, starts: Sequence[Start], manifests: Sequence[tuple[str, Manifest]], now: datetime
+    ) -> frozenset[str]:
+        """Record starts, and apply every report of manifests, each once, in one transaction."""
+        if not starts and not manifests:
+            return frozenset()
         with self._database.lead(epoch) as connection:
-            return start_message(connection, message_id, node_id, running, deadline, now)
-
-    def commit(self, epoch: int, blob: str, manifest: Manifest, now: datetime) -> bool:
-        """Apply every report of a manifest, once."""
-        with self._database.lead(epoch) as connection:
-            return commit_manifest(connection, blob, manifest, now)
+            return record_words(connection, starts, manifests, now)
 
     def give_back(
         self,
@@ -241,9 +258,12 @@ def _names(connection: Connection, job: int, positions: set[int]) -> set[str]:
 
 
 def _own_inputs(
-    connection: Connection, change: JobChange, step: int, sources: Sequence[str], task_ids: Sequence[int]
+    connection: Connection, change: JobChange, step: int, inputs_from: str, task_ids: Sequence[int]
 ) -> str | None:
     """Resolve what these tasks read of the one task each that they depend on; None where there is no such."""
+    sources = json.loads(inputs_from) if change.job.task_edges else ()
+    if not sources:
+        return None
     number = change.job.number
     files: dict[int, list[FileRef]] = {task_id: [] for task_id in task_ids}
     edges = element_edges(connection, number, step)
@@ -258,7 +278,9 @@ def _own_inputs(
             files[task.task_id + away].extend(_as_inputs(task))
     if not edges:
         return None
-    return encode(ResolvedInputs((), own=tuple(TaskFiles(task_id, tuple(own)) for task_id, own in files.items())))
+    own = encode(ResolvedInputs((), own=tuple(TaskFiles(task_id, tuple(found)) for task_id, found in files.items())))
+    keep_blobs(connection, number, {resolved_blob(sha256_hex(own.encode()))})
+    return own
 
 
 def _missing(connection: Connection, job: int, sources: Sequence[str]) -> tuple[TextFile, ...]:
@@ -289,49 +311,78 @@ def _ready_step(row: Row[tuple[object, ...]]) -> ReadyStep:
     )
 
 
-def _make_message(
-    connection: Connection, change: JobChange, message_id: str, order: HandOut, deadline: datetime, now: datetime
-) -> None:
-    number = change.job.number
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """A message that is about to be made."""
+
+    message_id: str
+    order: HandOut
+    refs: tuple[TaskRef, ...]
+    body: str
+    inputs: str | None
+
+
+def _contents(
+    connection: Connection, changes: Mapping[str, JobChange], orders: Sequence[tuple[str, HandOut]]
+) -> list[_Content]:
+    """Fill the messages that were ordered, with one look at each step for all of its orders."""
+    wanted: Counter[tuple[str, int, bool]] = Counter()
+    for _, order in orders:
+        wanted[order.job_id, order.step, order.suspect] += order.count
+    waiting, definitions = {}, {}
+    for (job_id, step, suspect), count in wanted.items():
+        job = changes[job_id].job
+        if job.state == JobState.ACTIVE:
+            waiting[job_id, step, suspect] = iter(_waiting(connection, job.number, step, suspect, count))
+            known = select(STEPS.c.definition_hash, STEPS.c.inputs, STEPS.c.inputs_from)
+            here = known.where(STEPS.c.job == job.number, STEPS.c.position == step)
+            definitions[job_id, step] = connection.execute(here).one()
+    made = []
+    for message_id, order in orders:
+        refs = tuple(islice(waiting.get((order.job_id, order.step, order.suspect), iter(())), order.count))
+        if refs:
+            definition, inputs, sources = definitions[order.job_id, order.step]
+            own = _own_inputs(connection, changes[order.job_id], order.step, sources, [ref.task_id for ref in refs])
+            own_hash = None if own is None else sha256_hex(own.encode())
+            body = encode(TaskMessage(message_id, order.job_id, definition, refs, inputs, own_hash))
+            made.append(_Content(message_id, order, refs, body, own))
+    return made
+
+
+def _waiting(connection: Connection, job: int, step: int, suspect: bool, limit: int) -> list[TaskRef]:
+    """Give the next tasks of a step that wait for a message, as the attempts that they are about to be."""
     tasks = connection.execute(
         select(TASKS.c.task_id, TASKS.c.attempt)
-        .where(TASKS.c.job == number, TASKS.c.step == order.step, TASKS.c.suspect == order.suspect, TASK_WAITS)
+        .where(TASKS.c.job == job, TASKS.c.step == step, TASKS.c.suspect == suspect, TASK_WAITS)
         .order_by(TASKS.c.task_id)
-        .limit(order.count)
-    ).all()
-    if not tasks:
-        return
-    step = connection.execute(
-        select(STEPS.c.definition_hash, STEPS.c.inputs, STEPS.c.inputs_from).where(
-            STEPS.c.job == number, STEPS.c.position == order.step
-        )
-    ).one()
-    refs = tuple(TaskRef(task.task_id, task.attempt + 1) for task in tasks)
-    own = own_hash = None
-    if change.job.task_edges and step.inputs_from != "[]":
-        own = _own_inputs(connection, change, order.step, json.loads(step.inputs_from), [ref.task_id for ref in refs])
-    if own is not None:
-        own_hash = sha256_hex(own.encode())
-        keep_blobs(connection, number, {resolved_blob(own_hash)})
-    body = encode(TaskMessage(message_id, change.job.job_id, step.definition_hash, refs, step.inputs, own_hash))
-    made = connection.execute(
-        insert(MESSAGES)
-        .values(
-            message_id=message_id,
-            job=number,
-            step=order.step,
-            pool=order.group.key.pool,
-            group_key=str(order.group.key),
-            queue=order.group.queue,
-            body=body,
-            inputs=own,
-            unreported=len(refs),
-            seconds=len(refs) * order.task_seconds,
-            created_at=now,
-            deadline=deadline,
-        )
-        .returning(MESSAGES.c.number)
-    ).scalar_one()
-    old = Standing.SUSPECT if order.suspect else Standing.READY
-    rows = [{"task_id": ref.task_id, "attempt": ref.attempt, "message": made} for ref in refs]
-    change.change_each(order.step, old, Standing.QUEUED, rows)
+        .limit(limit)
+    )
+    return [TaskRef(task.task_id, task.attempt + 1) for task in tasks]
+
+
+def _message_values(change: JobChange, made: _Content, deadline: datetime, now: datetime) -> dict[str, object]:
+    order = made.order
+    return {
+        "message_id": made.message_id,
+        "job": change.job.number,
+        "step": order.step,
+        "pool": order.group.key.pool,
+        "group_key": str(order.group.key),
+        "queue": order.group.queue,
+        "body": made.body,
+        "inputs": made.inputs,
+        "unreported": len(made.refs),
+        "seconds": len(made.refs) * order.task_seconds,
+        "created_at": now,
+        "deadline": deadline,
+    }
+
+
+def _queue_tasks(changes: Mapping[str, JobChange], made: Iterable[tuple[_Content, int]]) -> None:
+    rows: dict[tuple[str, int, bool], list[dict[str, object]]] = defaultdict(list)
+    for each, number in made:
+        rows[each.order.job_id, each.order.step, each.order.suspect] += [
+            {"task_id": ref.task_id, "attempt": ref.attempt, "message": number} for ref in each.refs
+        ]
+    for (job_id, step, suspect), tasks in rows.items():
+        changes[job_id].change_each(step, Standing.SUSPECT if suspect else Standing.READY, Standing.QUEUED, tasks)

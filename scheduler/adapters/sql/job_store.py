@@ -52,7 +52,7 @@ _MAKE_TASKS = text(
     """
 )
 
-_TASKS = select(TASKS, STEPS.c.name.label("step_name"), STEPS.c.first_task_id).join(
+TASK_ROWS = select(TASKS, STEPS.c.name.label("step_name"), STEPS.c.first_task_id).join(
     STEPS, (STEPS.c.job == TASKS.c.job) & (STEPS.c.position == TASKS.c.step)
 )
 
@@ -95,7 +95,7 @@ class SqlJobStore:
         body = encode(_Chunk(steps))
         digest = sha256_hex(body.encode())
         with self._database.write() as connection:
-            job = _row(connection, job_id)
+            job = job_row(connection, job_id)
             old = connection.execute(
                 select(CHUNKS.c.hash).where(CHUNKS.c.job == job.number, CHUNKS.c.number == chunk)
             ).scalar()
@@ -167,7 +167,7 @@ class SqlJobStore:
     def job(self, job_id: str) -> Job:
         """Give a job."""
         with self._database.read() as connection:
-            job = _row(connection, job_id)
+            job = job_row(connection, job_id)
             names = select(STEPS.c.name).where(STEPS.c.job == job.number).order_by(STEPS.c.position)
             return _job(job, connection.execute(names).scalars())
 
@@ -176,7 +176,7 @@ class SqlJobStore:
         with self._database.read() as connection:
             page = select(JOBS).order_by(JOBS.c.number.desc()).limit(limit)
             if before is not None:
-                page = page.where(JOBS.c.number < _row(connection, before).number)
+                page = page.where(JOBS.c.number < job_row(connection, before).number)
             jobs = connection.execute(page).all()
             named = select(STEPS.c.job, STEPS.c.name).order_by(STEPS.c.job, STEPS.c.position)
             if jobs:
@@ -188,30 +188,30 @@ class SqlJobStore:
     def task(self, job_id: str, task_id: int) -> Task:
         """Give a task."""
         with self._database.read() as connection:
-            job = _row(connection, job_id)
-            row = connection.execute(_TASKS.where(TASKS.c.job == job.number, TASKS.c.task_id == task_id)).first()
+            job = job_row(connection, job_id)
+            row = connection.execute(TASK_ROWS.where(TASKS.c.job == job.number, TASKS.c.task_id == task_id)).first()
             if row is None:
                 raise _no_task(job_id, task_id)
-            return _task(job_id, row)
+            return task_view(job_id, row)
 
     def tasks(
         self, job_id: str, after: int, limit: int, state: TaskState | None = None, result: TaskResult | None = None
     ) -> tuple[Task, ...]:
         """Give at most `limit` tasks with an id above `after`, in order of id."""
         with self._database.read() as connection:
-            job = _row(connection, job_id)
-            rows = _TASKS.where(TASKS.c.job == job.number, TASKS.c.task_id > after)
+            job = job_row(connection, job_id)
+            rows = TASK_ROWS.where(TASKS.c.job == job.number, TASKS.c.task_id > after)
             if state is not None:
                 rows = rows.where(TASKS.c.state == state.value)
             if result is not None:
                 rows = rows.where(TASKS.c.result == result.value)
             found = connection.execute(rows.order_by(TASKS.c.task_id).limit(limit))
-            return tuple(_task(job_id, row) for row in found)
+            return tuple(task_view(job_id, row) for row in found)
 
     def outputs(self, job_id: str, task_id: int | None) -> tuple[OutputFile, ...]:
         """Give the files of the committed runs of a job or of one task."""
         with self._database.read() as connection:
-            job = _row(connection, job_id)
+            job = job_row(connection, job_id)
             one = () if task_id is None else (TASKS.c.task_id == task_id,)
             if task_id is not None:
                 there = select(TASKS.c.task_id).where(TASKS.c.job == job.number, *one)
@@ -260,7 +260,8 @@ def _refuse_deleted(connection: Connection, new: NewJob) -> None:
         )
 
 
-def _row(connection: Connection, job_id: str) -> Row[tuple[object, ...]]:
+def job_row(connection: Connection, job_id: str) -> Row[tuple[object, ...]]:
+    """Give a job's row; `NotFoundError`."""
     job = connection.execute(select(JOBS).where(JOBS.c.job_id == job_id)).first()
     if job is None:
         raise NotFoundError(f"there is no job {job_id}; `millpond job list` shows all")
@@ -348,7 +349,8 @@ def _job(row: Row[tuple[object, ...]], steps: Iterable[str]) -> Job:
     )
 
 
-def _task(job_id: str, row: Row[tuple[object, ...]]) -> Task:
+def task_view(job_id: str, row: Row[tuple[object, ...]]) -> Task:
+    """Make a task as people see it of a row of `task_rows`."""
     return Task(
         job_id=job_id,
         task_id=row.task_id,

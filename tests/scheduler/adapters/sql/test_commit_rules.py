@@ -17,6 +17,7 @@ from sqlalchemy import delete
 
 from node_bootstrap.protocol import Event, Outcome, TaskMessage, TaskRef, decode
 from scheduler.adapters.sql.database import METADATA, Database
+from scheduler.dispatch.records import Start
 from scheduler.errors import ConflictError
 from scheduler.model import JobState, OutputFile, RetryPolicy, Task, TaskResult, TaskState
 from tests.scheduler.job_world import World, step
@@ -96,7 +97,7 @@ class Commits(RuleBasedStateMachine):
         message = data.draw(st.sampled_from(self.messages))
         now = self.world.clock.now()
         ref = data.draw(st.sampled_from(message.tasks))
-        assert self.world.store.start(self.world.epoch, message.message_id, "node", (ref,), now, now)
+        self.world.store.record(self.world.epoch, (Start(message.message_id, "node", (ref,), now),), (), now)
 
     @precondition(lambda self: self.messages)
     @rule(data=st.data(), charge=st.booleans())
