@@ -22,10 +22,12 @@ from scheduler.adapters.batch_pool import BatchPoolCapacity
 from scheduler.adapters.capacity_by_kind import CapacityByKind
 from scheduler.adapters.scale_set import ScaleSetCapacity
 from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.deletion_store import SqlDeletionStore
 from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
 from scheduler.adapters.sql.job_views import SqlJobViews
+from scheduler.controller.clear import Clear
 from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.controller.fleet import Fleet
@@ -254,6 +256,7 @@ def _connected(
         reconcile=Reconcile(dispatch, queues, blobs),
         feed=Feed(dispatch, queues, blobs),
         fleet=Fleet(fleet_store, dispatch, capacity, queues, blobs),
+        clear=Clear(SqlDeletionStore(database), blobs),
         pace=pace_of(timedelta(seconds=interval)),
     )
     storage, bell = StorageAddress(blob_endpoint=settings.blob_endpoint), Bell()

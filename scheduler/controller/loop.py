@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+from scheduler.controller.clear import Clear
 from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.controller.fleet import Fleet
@@ -68,6 +69,7 @@ class Controller:
         reconcile: Reconcile,
         feed: Feed,
         fleet: Fleet,
+        clear: Clear,
         reconcile_interval: timedelta = RECONCILE_INTERVAL,
         pace: Pace = USUAL,
     ) -> None:
@@ -80,6 +82,7 @@ class Controller:
         self._reconcile = reconcile
         self._feed = feed
         self._fleet = fleet
+        self._clear = clear
         self._reconcile_interval = reconcile_interval
         self._pace = pace
         self._epoch: int | None = None
@@ -198,6 +201,7 @@ class Controller:
         acted = self._attempt("fleet", lambda: self._fleet.act(epoch, reading, now))
         if acted is not None:
             self._attempt("sample", lambda: self._fleet.sample(epoch, reading, acted, now))
+        self._attempt("clear", lambda: self._clear.step(epoch, now))
         work = self._attempt("work", self._dispatch.has_work)
         self._idle = acted is not None and acted.settled and work is False and not events
         return self._pace.interval if self._idle else pause

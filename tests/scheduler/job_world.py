@@ -27,9 +27,11 @@ from node_bootstrap.protocol import (
 )
 from scheduler.adapters.memory import ManualClock, MemoryBlobs, MemoryQueues, QueueMessage
 from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.deletion_store import SqlDeletionStore
 from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.job_schema import JOBS, MESSAGES, STEPS, TASKS
 from scheduler.adapters.sql.job_store import SqlJobStore
+from scheduler.controller.clear import Clear
 from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.controller.reconcile import Reconcile
@@ -66,11 +68,13 @@ class World:
         self.database = database or Database(url)
         self.jobs = SqlJobStore(self.database)
         self.store = SqlDispatchStore(self.database)
+        self.deletions = SqlDeletionStore(self.database)
         self.epoch = self.database.begin_epoch()
         self._ids = itertools.count(1)
         self.feed = Feed(self.store, self.queues, self.blobs, self.new_id)
         self.collect = Collect(self.store, self.queues, self.blobs)
         self.reconcile = Reconcile(self.store, self.queues, self.blobs)
+        self.clear = Clear(self.deletions, self.blobs)
 
     def new_id(self) -> str:
         """Give the next message id."""

@@ -4,6 +4,8 @@ Counters on jobs and steps are kept by the changes that cause them (`job_change`
 tasks of a job. Tasks are narrow rows; what tasks of a step share stands in the step.
 """
 
+from enum import StrEnum
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -14,6 +16,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     Table,
+    UniqueConstraint,
     text,
 )
 
@@ -46,6 +49,7 @@ JOBS = Table(
     Column("created_at", Instant, nullable=False),
     Column("armed_at", Instant),
     Column("ended_at", Instant),
+    Column("task_edges", Boolean, nullable=False, server_default=text("false")),
     _count("open_tasks"),
     _count("blocked"),
     _count("active"),
@@ -86,6 +90,7 @@ STEPS = Table(
     Column("inputs", Words(64)),
     Column("active_since", Instant),
     Column("open_predecessors", Integer, nullable=False),
+    Column("needed_success", Float, nullable=False),
     _count("open_tasks"),
     _count("active"),
     _count("ready"),
@@ -97,13 +102,32 @@ STEP_ACTIVE = text("steps.active > 0")
 _ACTIVE = text("active > 0")
 Index("steps_active", STEPS.c.job, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE)
 
+
+class EdgeKind(StrEnum):
+    """What a step depends on: a whole step, some of its tasks, or each task on the one of its own index."""
+
+    STEP = "step"
+    TASKS = "tasks"
+    EACH = "each"
+
+
+# `first` and `last` are task ids of the predecessor. `needed` of these have to succeed, of an edge from task to task 1
+# or 0. Only edges on some tasks have counters here: of a whole step they stand in the step.
 EDGES = Table(
     "step_edges",
     METADATA,
     Column("job", ForeignKey(JOBS.c.number), primary_key=True),
     Column("predecessor", Integer, primary_key=True, autoincrement=False),
     Column("dependent", Integer, primary_key=True, autoincrement=False),
+    Column("first", Integer, primary_key=True, autoincrement=False),
+    Column("last", Integer, nullable=False),
+    Column("dependent_first", Integer, nullable=False),
+    Column("kind", Words(8), nullable=False),
+    Column("needed", Integer, nullable=False),
+    _count("open_tasks"),
+    _count("unsuccessful"),
 )
+Index("step_edges_by_dependent", EDGES.c.job, EDGES.c.dependent)
 
 # `manifest` is that of the run which ended the task; `earlier_manifest`, that of the run before a requeue, whose files
 # stay until a new run has succeeded.
@@ -158,6 +182,7 @@ MESSAGES = Table(
     Column("group_key", Words, nullable=False),
     Column("queue", Words, nullable=False),
     Column("body", Words),
+    Column("inputs", Words),
     Column("unreported", Integer, nullable=False),
     Column("seconds", Float, nullable=False),
     Column("created_at", Instant, nullable=False),
@@ -203,6 +228,38 @@ STOPS = Table(
     Column("task_id", Integer, primary_key=True, autoincrement=False),
     Column("below_attempt", Integer, nullable=False),
     Column("message", BigInteger, nullable=False, index=True),
+)
+
+# Blobs of `inputs` that a job's steps name, from its draft on: what another job names is never collected.
+JOB_INPUTS = Table(
+    "job_inputs",
+    METADATA,
+    Column("job", ForeignKey(JOBS.c.number), primary_key=True),
+    Column("blob", Words, primary_key=True),
+)
+Index("job_inputs_by_blob", JOB_INPUTS.c.blob)
+
+# Jobs whose rows are gone: their ids and keys are never used again. `inputs` is a JSON list of the blobs that may have
+# become garbage, NULL once that is settled. A removed application is here too, under `application/<name>/<version>`.
+DELETED_JOBS = Table(
+    "deleted_jobs",
+    METADATA,
+    Column("job_id", Words(160), primary_key=True),
+    Column("deleted_at", Instant, nullable=False),
+    Column("inputs", Words),
+)
+
+APPLICATIONS = Table(
+    "applications",
+    METADATA,
+    Column("number", _ROW_NUMBER, primary_key=True, autoincrement=True),
+    Column("name", Words(64), nullable=False),
+    Column("version", Words(64), nullable=False),
+    Column("sha256", Words(64), nullable=False, index=True),
+    Column("length", BigInteger, nullable=False),
+    Column("is_default", Boolean, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("name", "version"),
 )
 
 # A mean over the newest successes of a pool, for work of which nothing else is known.

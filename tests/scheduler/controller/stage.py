@@ -8,9 +8,11 @@ from typing import Any
 from node_bootstrap.protocol import SCHEDULER
 from scheduler.adapters.memory import LeaderRecord, MemoryLease
 from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.deletion_store import SqlDeletionStore
 from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.app import BlobAddress, BlobSettings
+from scheduler.controller.clear import Clear
 from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.controller.fleet import Fleet
@@ -99,6 +101,7 @@ class Stage:
             reconcile=Reconcile(dispatch, queues, blobs),
             feed=Feed(dispatch, queues, blobs),
             fleet=Fleet(store, dispatch, world.capacity, queues, blobs),
+            clear=Clear(SqlDeletionStore(database), blobs),
         )
         return made, lease
 
