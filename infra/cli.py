@@ -57,12 +57,18 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         ),
         "bundle": Command("infra.bundle_commands", "commands", "Build and pin what nodes fetch when they boot."),
         "job": Command(
-            "scheduler.cli.jobs", "job", "Submit, follow and cancel jobs; get their outputs.", speaks_to_stack=True
+            "scheduler.cli.jobs",
+            "job",
+            "Submit, follow, requeue and delete jobs; get their outputs.",
+            speaks_to_stack=True,
+        ),
+        "task": Command("scheduler.cli.tasks", "task", "Look at the tasks of a job.", speaks_to_stack=True),
+        "application": Command(
+            "scheduler.cli.applications", "application", "Upload programs once.", speaks_to_stack=True
         ),
         "pool": Command(
             "scheduler.cli.pools", "pool", "Look at pools, nodes and scaling decisions.", speaks_to_stack=True
         ),
-        "task": Command("scheduler.cli.tasks", "task", "See one task of a job.", speaks_to_stack=True),
         "node": Command("scheduler.cli.nodes", "node", "See what a node left of itself.", speaks_to_stack=True),
         "why": Command(
             "scheduler.cli.why",

@@ -71,7 +71,7 @@ def declare(config: StackConfig, resource_manager: str) -> None:
     """Declare an environment and export its outputs."""
     client = authorization.get_client_config_output()
     place = declare_environment(config.environment, config.location, config.tags, client, protect=config.protect)
-    scheduler = Scheduler(config, place)
+    scheduler = Scheduler(config, place, client.tenant_id)
     network = Network(
         "network", NetworkArgs(place, config.network, bool(config.batch_pools), scheduler_subnet=scheduler.subnet())
     )

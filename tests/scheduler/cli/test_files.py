@@ -1,5 +1,6 @@
 """Files to storage and back."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,19 @@ def test_content_is_sent_once(tmp_path: Path) -> None:
     assert first.files == second.files
     assert first.files[paths[0]] == first.files[paths[1]]
     assert blobs.read(INPUTS, file_blob(sha256_hex(b"other"))) == b"other"
+
+
+def test_content_that_is_old_is_touched(tmp_path: Path) -> None:
+    """What lay there for hours is touched, so that it is not removed before the job names it; it is not sent again."""
+    clock = ManualClock()
+    blobs = MemoryBlobs(clock)
+    (tmp_path / "a").write_text("same")
+    upload(blobs, [tmp_path / "a"], clock=clock.now)
+    for hours, touched in ((1, False), (6, True)):
+        before = blobs.list(INPUTS, "files/")[0]
+        clock.advance(timedelta(hours=hours))
+        assert upload(blobs, [tmp_path / "a"], clock=clock.now).sent == 0
+        assert (blobs.list(INPUTS, "files/")[0].last_modified > before.last_modified) is touched
 
 
 @given(parts=st.lists(st.binary(max_size=40), min_size=1, max_size=12), gap=st.integers(0, 70_000))
