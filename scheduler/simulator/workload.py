@@ -69,6 +69,7 @@ def workload_of(name: str, jobs: Iterable[SimulatedJob]) -> Workload:
     place = {number: position for position, number in enumerate(order)}
     ordered = [given[number] for number in order]
     first = ordered[0].submit if ordered else 0.0
+    _check_acyclic([job.after for job in given])
     return Workload(
         name=name,
         submit=tuple(job.submit - first for job in ordered),
@@ -94,3 +95,25 @@ def _check(number: int, job: SimulatedJob, count: int) -> None:
     wrong = [other for other in job.after if not 0 <= other < count or other == number]
     if wrong:
         raise InvalidRequestError(f"job {number}: there is no other job {wrong[0]} that it could wait for")
+
+
+def _check_acyclic(after: list[tuple[int, ...]]) -> None:
+    """Refuse jobs that wait for each other in a circle (Kahn 1962)."""
+    if not any(after):
+        return
+    blockers = [len(set(others)) for others in after]
+    followers: dict[int, list[int]] = {}
+    for job, others in enumerate(after):
+        for other in set(others):
+            followers.setdefault(other, []).append(job)
+    free = [job for job, count in enumerate(blockers) if count == 0]
+    done = 0
+    while free:
+        done += 1
+        for follower in followers.get(free.pop(), ()):
+            blockers[follower] -= 1
+            if blockers[follower] == 0:
+                free.append(follower)
+    if done < len(after):
+        stuck = next(job for job, count in enumerate(blockers) if count)
+        raise InvalidRequestError(f"job {stuck} waits, through others, for itself")
