@@ -52,6 +52,7 @@ class Cluster:
         self.last_finish = 0.0
         self.lost_slot_seconds = 0.0
         self.restarts = 0
+        self.turned_away = 0
         self._sequence = 0
         self._run = workload.run
         self._slots = workload.slots
@@ -87,6 +88,11 @@ class Cluster:
         queue = self.queues[number]
         queue.arrive(job)
         self.dispatch(number)
+        if queue.most_waiting is not None and len(queue.waiting) > queue.most_waiting:
+            queue.turn_away()
+            self.turned_away += 1
+            self.remaining -= 1
+            self.note(number)
 
     def dispatch(self, number: int) -> None:
         """Start waiting jobs of a pool while they fit."""
@@ -233,7 +239,7 @@ class Cluster:
     def arm_timers(self, number: int) -> None:
         """See to it that the node that has been idle longest is looked at when its time is up."""
         for each in self.sets_of[number]:
-            if each.idle and each.idle_timeout < NEVER and each.idle > 0:
+            if each.idle and each.idle_timeout < NEVER:
                 oldest = each.longest_idle()
                 if oldest is not None:
                     due = max(self.now, oldest.idle_since + each.idle_timeout)
@@ -265,8 +271,11 @@ class Cluster:
     def note(self, number: int) -> None:
         """Keep a step of a pool's history."""
         queue = self.queues[number]
-        up = alive = 0
-        for each in self.sets_of[number]:
-            up += (each.up + each.draining) * each.slots
-            alive += len(each.nodes) * each.slots
+        sets = self.sets_of[number]
+        if len(sets) == 1:
+            each = sets[0]
+            up, alive = (each.up + each.draining) * each.slots, len(each.nodes) * each.slots
+        else:
+            up = sum((each.up + each.draining) * each.slots for each in sets)
+            alive = sum(len(each.nodes) * each.slots for each in sets)
         self.series[number].note(self.now, queue.waiting_slots, queue.running_slots, up, alive)

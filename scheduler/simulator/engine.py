@@ -12,7 +12,15 @@ from typing import Any, cast
 
 from scheduler.errors import InvalidRequestError
 from scheduler.simulator.cluster import APPLIES, ARRIVES, NEVER, Cluster
-from scheduler.simulator.interface import EachAlone, FleetPolicy, Policy
+from scheduler.simulator.interface import (
+    NOTHING_TILL_SOMETHING_HAPPENS,
+    EachAlone,
+    FleetPolicy,
+    Observation,
+    Orders,
+    Policy,
+)
+from scheduler.simulator.nodes import NodeSet
 from scheduler.simulator.observing import observe
 from scheduler.simulator.ordering import carry_out, set_clock
 from scheduler.simulator.run import Run
@@ -36,20 +44,32 @@ def replay(
 
     A `Policy` sizes a world's only group, or every group alone. `progress` is told the part that is done, now and then.
     """
-    if not hasattr(policy, "decide_all"):
-        policy = EachAlone((policy,) * len(world.groups))
-    return _Replay(workload, world, cast("FleetPolicy[Any]", policy), seed, progress).run()
+    alone: Policy[Any] | None = None
+    if hasattr(policy, "decide"):
+        one = cast("Policy[Any]", policy)
+        alone = one if len(world.groups) == 1 and not world.lag else None
+        policy = EachAlone((one,) * len(world.groups))
+    return _Replay(workload, world, policy, alone, seed, progress).run()
 
 
 class _Replay:
     def __init__(
-        self, workload: Workload, world: World, policy: FleetPolicy[Any], seed: int, progress: Progress | None
+        self,
+        workload: Workload,
+        world: World,
+        policy: FleetPolicy[Any],
+        alone: Policy[Any] | None,
+        seed: int,
+        progress: Progress | None,
     ) -> None:
         self._cluster = Cluster(workload, world, seed)
         self._policy = policy
+        # A world's only group is asked about directly, which saves time.
+        self._alone = alone
+        self._detail = policy.detail
         self._seed = seed
         self._progress = progress
-        self._state = policy.start()
+        self._state = policy.start() if alone is None else alone.start()
         self._interval = policy.interval
         if self._interval is not None and not self._interval > 0:
             raise InvalidRequestError(f"the control interval must be longer than zero, not {self._interval} s")
@@ -77,6 +97,7 @@ class _Replay:
             last_finish=cluster.last_finish,
             lost_slot_seconds=cluster.lost_slot_seconds,
             restarts=cluster.restarts,
+            turned_away=cluster.turned_away,
             questions=self._questions,
         )
 
@@ -135,35 +156,53 @@ class _Replay:
         self._next_question = min(self._next_question, max(due, now))
 
     def _ask(self) -> None:
-        now = self._cluster.now
+        cluster = self._cluster
+        now = cluster.now
         self._asked_at = now
         self._questions += 1
         self._next_question = NEVER
-        lag = self._cluster.world.lag
-        detail = self._policy.detail
-        oldest = [self._cluster.ready[queue.waiting[0]] if queue.waiting else None for queue in self._cluster.queues]
+        if self._alone is not None:
+            each, queue = cluster.sets[0], cluster.queues[0]
+            oldest = cluster.ready[queue.waiting[0]] if queue.waiting else None
+            seen = observe(each, queue, now, 0.0, self._detail, oldest)
+            queue.forget()
+            order, self._state = self._alone.decide(seen, self._state)
+            again_at = self._obey(each, order)
+            if self._interval is not None and again_at < NEVER:
+                self._ask_soon(max(again_at, now))
+            return
+        self._ask_about_all(now)
+
+    def _ask_about_all(self, now: float) -> None:
+        cluster = self._cluster
+        lag = cluster.world.lag
+        oldest = [cluster.ready[queue.waiting[0]] if queue.waiting else None for queue in cluster.queues]
         seen = tuple(
             [
-                observe(each, self._cluster.queues[each.pool], now, lag, detail, oldest[each.pool])
-                for each in self._cluster.sets
+                observe(each, cluster.queues[each.pool], now, lag, self._detail, oldest[each.pool])
+                for each in cluster.sets
             ]
         )
-        for queue in self._cluster.queues:
+        for queue in cluster.queues:
             queue.forget()
         if lag:
-            self._cluster.schedule(now + lag, APPLIES, self._answer, seen, None)
+            cluster.schedule(now + lag, APPLIES, self._answer, seen, None)
         else:
             self._answer(seen, None)
 
-    def _answer(self, seen: tuple[Any, ...], _: None) -> None:
+    def _answer(self, seen: tuple[Observation, ...], _: None) -> None:
         orders, self._state = self._policy.decide_all(seen, self._state)
-        again_at = NEVER
-        for each, order in zip(self._cluster.sets, orders, strict=True):
-            if order.idle_timeout is not None or order.keep is not None:
-                set_clock(self._cluster, each, order)
-            if order.changes:
-                again_at = self._cluster.now
-                carry_out(self._cluster, each, order)
-            again_at = min(again_at, self._cluster.now if order.wake_at is None else order.wake_at)
+        again_at = min([self._obey(each, order) for each, order in zip(self._cluster.sets, orders, strict=True)])
         if self._interval is not None and again_at < NEVER:
             self._ask_soon(max(again_at, self._cluster.now))
+
+    def _obey(self, each: NodeSet, order: Orders) -> float:
+        """Carry orders out, and give when the policy wants to be asked again."""
+        if order is NOTHING_TILL_SOMETHING_HAPPENS:
+            return NEVER
+        if order.idle_timeout is not None or order.keep is not None:
+            set_clock(self._cluster, each, order)
+        if order.changes:
+            carry_out(self._cluster, each, order)
+            return self._cluster.now
+        return self._cluster.now if order.wake_at is None else order.wake_at

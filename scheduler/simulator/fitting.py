@@ -24,6 +24,8 @@ def check_fits(workload: Workload, pool_of: "array[int]", world: World) -> None:
     for pool in world.pools:
         if pool.dispatch is Dispatch.EASY and not pool.spread:
             raise InvalidRequestError(f"pool {pool.name}: EASY backfilling is for jobs that spread over nodes")
+        if pool.most_waiting is not None and (pool.dispatch is Dispatch.EASY or pool.most_waiting < 0):
+            raise InvalidRequestError(f"pool {pool.name}: a bound of waiting jobs is zero or more, and needs FIFO")
         if pool.spread and any(group.slots != 1 for group in pool.groups):
             raise InvalidRequestError(f"pool {pool.name}: jobs can spread only over nodes with one slot each")
     roomy = [math.inf if pool.spread else max(group.slots for group in pool.groups) for pool in world.pools]

@@ -15,6 +15,7 @@ class JobQueue:
         self.spread = pool.spread
         self.batched = pool.dispatch is Dispatch.EASY
         self.touched = False
+        self.most_waiting = pool.most_waiting
         self.waiting: deque[int] = deque()
         self.waiting_slots = 0
         self.running = 0
@@ -46,6 +47,13 @@ class JobQueue:
         self.waiting_slots += slots
         if self._known_runs:
             self._backlog += slots * self._estimate[job]
+
+    def turn_away(self) -> None:
+        """Have the last waiting job give up."""
+        job = self.waiting.pop()
+        self.waiting_slots -= self._slots[job]
+        if self._known_runs:
+            self._backlog -= self._slots[job] * self._estimate[job]
 
     def pop(self) -> int:
         """Give the first waiting job; `begin` it next."""

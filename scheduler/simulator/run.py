@@ -42,6 +42,7 @@ class Run:
     ready, start, end   of each job: when it could have started, when it first did, when it had finished; NaN where it
                         never came to it
     lost_slot_seconds   run time that was lost with nodes that were taken away
+    turned_away         jobs that found too many others waiting
     questions           how often the policy was asked
     """
 
@@ -58,6 +59,7 @@ class Run:
     last_finish: float
     lost_slot_seconds: float
     restarts: int
+    turned_away: int
     questions: int
 
     @property

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scheduler.errors import InvalidRequestError
 
@@ -13,6 +13,7 @@ class SimulatedJob:
 
     after     numbers of the jobs that must have finished first
     estimate  run time that is known, or believed, beforehand
+    recorded_wait  how long it waited where it was recorded
     pool      whose nodes it runs on; the first pool where it is empty
     """
 
@@ -21,6 +22,7 @@ class SimulatedJob:
     slots: int = 1
     after: tuple[int, ...] = ()
     estimate: float | None = None
+    recorded_wait: float | None = None
     pool: str = ""
 
 
@@ -28,7 +30,7 @@ class SimulatedJob:
 class Workload:
     """Jobs in order of submission, column by column. Time begins with the first of them.
 
-    `estimate`, `after` and `pool` are empty where no job has any.
+    `estimate`, `recorded_wait`, `after` and `pool` are empty where no job has any.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Workload:
     run: tuple[float, ...]
     slots: tuple[int, ...]
     estimate: tuple[float | None, ...] = ()
+    recorded_wait: tuple[float | None, ...] = ()
     after: tuple[tuple[int, ...], ...] = ()
     pool: tuple[str, ...] = ()
 
@@ -54,7 +57,11 @@ class Workload:
 
     def single_slots(self) -> "Workload":
         """Give the same jobs with one slot each."""
-        return Workload(self.name, self.submit, self.run, (1,) * len(self), self.estimate, self.after, self.pool)
+        return replace(self, slots=(1,) * len(self))
+
+    def clairvoyant(self) -> "Workload":
+        """Give the same jobs with their true run times as estimates."""
+        return replace(self, estimate=())
 
 
 def workload_of(name: str, jobs: Iterable[SimulatedJob]) -> Workload:
@@ -76,6 +83,9 @@ def workload_of(name: str, jobs: Iterable[SimulatedJob]) -> Workload:
         run=tuple(float(job.run) for job in ordered),
         slots=tuple(job.slots for job in ordered),
         estimate=tuple(job.estimate for job in ordered) if any(job.estimate is not None for job in ordered) else (),
+        recorded_wait=(
+            tuple(job.recorded_wait for job in ordered) if any(job.recorded_wait is not None for job in ordered) else ()
+        ),
         after=(
             tuple(tuple(sorted({place[number] for number in job.after})) for job in ordered)
             if any(job.after for job in ordered)

@@ -124,13 +124,15 @@ class Dispatch(StrEnum):
 class Pool:
     """A queue of jobs and the groups whose nodes do them, the preferred group first.
 
-    Where jobs `spread`, a job of k slots takes k nodes of one slot; otherwise it takes k slots of one node.
+    Where jobs `spread`, a job of k slots takes k nodes of one slot; otherwise it takes k slots of one node. A job that
+    finds `most_waiting` others waiting, and no room, is turned away.
     """
 
     name: str = "pool"
     groups: tuple[Group, ...] = (Group(),)
     dispatch: Dispatch = Dispatch.FIFO
     spread: bool = False
+    most_waiting: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

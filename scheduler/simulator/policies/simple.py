@@ -31,10 +31,13 @@ class FixedPool:
 class QueueDepth:
     """A node for each waiting job that no booting node is meant for; an idle node stops after `idle_timeout`.
 
-    It is asked after every event, so it is the quickest there can be without knowing what comes.
+    It is asked after every event, so it is the quickest there can be without knowing what comes. `cancels` gives boots
+    up that no waiting job needs any more; `most_booting` boot at once.
     """
 
     idle_timeout: float = 900.0
+    cancels: bool = False
+    most_booting: float = math.inf
     name: str = "queue-depth"
     interval: float | None = None
     detail: Detail = Detail.COUNTS
@@ -45,11 +48,14 @@ class QueueDepth:
 
     def decide(self, seen: Observation, state: bool) -> tuple[Orders, bool]:
         """Bring booting nodes up to waiting jobs."""
-        missing = seen.waiting - seen.booting * seen.slots_per_node
+        wanted = min(-(-seen.waiting // seen.slots_per_node), self.most_booting)
         if seen.max_nodes is not None:
-            missing = min(missing, (seen.max_nodes - seen.alive) * seen.slots_per_node)
+            wanted = min(wanted, seen.max_nodes - seen.up)
+        missing = int(wanted) - seen.booting
         if missing > 0:
-            return Orders(request=-(-missing // seen.slots_per_node), idle_timeout=self.idle_timeout), True
+            return Orders(request=missing, idle_timeout=self.idle_timeout), True
+        if missing < 0 and self.cancels:
+            return Orders(cancel=-missing), state
         if not state:
             return Orders(idle_timeout=self.idle_timeout, wake_at=math.inf), True
         return NOTHING_TILL_SOMETHING_HAPPENS, True

@@ -48,7 +48,7 @@ def read_history(name: str, text: str) -> Reading:
             if "boot_seconds" in record:
                 boots.append(float(record["boot_seconds"]))
                 continue
-            task = {"job": str(record["job"]), "step": str(record["step"])}
+            task: dict[str, Any] = {"job": str(record["job"]), "step": str(record["step"])}
             for moment in ("submitted_at", "started_at", "ended_at"):
                 task[moment] = datetime.fromisoformat(record[moment]).timestamp()
         except json.JSONDecodeError as error:

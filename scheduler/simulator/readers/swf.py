@@ -1,7 +1,7 @@
 """The Standard Workload Format of the Parallel Workloads Archive, version 2.2.
 
-A line has 18 numbers, -1 where unknown. Used here: 2 submission, 4 run time, 5 processors given (8: asked for), 9 run
-time asked for, which is the estimate. Source: Chapin et al. 1999; cs.huji.ac.il/labs/parallel/workload/swf.html.
+A line has 18 numbers, -1 where unknown. Used here: 2 submission, 3 wait, 4 run time, 5 processors given (8: asked for),
+9 run time asked for, which is the estimate. Source: Chapin et al. 1999; cs.huji.ac.il/labs/parallel/workload/swf.html.
 """
 
 import math
@@ -10,7 +10,7 @@ from scheduler.simulator.readers.reading import Problem, Reading, reading_of
 from scheduler.simulator.workload import SimulatedJob
 
 _FIELDS = 18
-_SUBMIT, _RUN, _GIVEN, _ASKED, _ASKED_TIME = 1, 3, 4, 7, 8
+_SUBMIT, _WAIT, _RUN, _GIVEN, _ASKED, _ASKED_TIME = 1, 2, 3, 4, 7, 8
 
 
 def read_swf(name: str, text: str) -> Reading:
@@ -39,7 +39,9 @@ def read_swf(name: str, text: str) -> Reading:
             left_out += 1
             continue
         estimate = values[_ASKED_TIME] if values[_ASKED_TIME] > 0 else None
-        jobs.append((int(values[0]), SimulatedJob(values[_SUBMIT], values[_RUN], slots, estimate=estimate)))
+        wait = values[_WAIT] if values[_WAIT] >= 0 else None
+        job = SimulatedJob(values[_SUBMIT], values[_RUN], slots, estimate=estimate, recorded_wait=wait)
+        jobs.append((int(values[0]), job))
     # Job numbers are in order of submission; published schedules are in order of start, so they are sorted back.
     jobs.sort(key=lambda job: job[0])
     return reading_of(name, [job for _, job in jobs], problems, left_out)

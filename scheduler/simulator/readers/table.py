@@ -1,12 +1,13 @@
 """Jobs as comma-separated values: a heading and a line for each job.
 
 Columns, in any order, others are ignored: `submit_s` and `run_s` (seconds), and if there are `cores` or `slots`,
-`estimate_s`, `pool`, `id` (any text) and `after` (ids, separated by spaces).
+`estimate_s`, `recorded_wait_s`, `pool`, `id` (any text) and `after` (ids, separated by spaces).
 """
 
 import csv
 import io
 import math
+from dataclasses import replace
 
 from scheduler.errors import InvalidRequestError
 from scheduler.simulator.readers.reading import Problem, Reading, reading_of
@@ -14,7 +15,8 @@ from scheduler.simulator.workload import SimulatedJob
 
 _NAMES = {
     "submit_s": "submit", "submit": "submit", "run_s": "run", "run": "run", "cores": "slots", "slots": "slots",
-    "estimate_s": "estimate", "estimate": "estimate", "pool": "pool", "id": "id", "after": "after",
+    "estimate_s": "estimate", "estimate": "estimate", "recorded_wait_s": "wait", "pool": "pool", "id": "id",
+    "after": "after",
 }  # fmt: skip
 
 
@@ -60,7 +62,9 @@ def _job(fields: dict[str, str]) -> SimulatedJob | None:
     if slots != int(slots):
         raise ValueError(f"{slots:g} slots: it must be a whole number")
     estimate = _number(fields, "estimate") if fields.get("estimate") else None
-    return SimulatedJob(submit, run, int(slots), estimate=estimate, pool=fields.get("pool", ""))
+    wait = _number(fields, "wait") if fields.get("wait") else None
+    pool = fields.get("pool", "")
+    return SimulatedJob(submit, run, int(slots), estimate=estimate, recorded_wait=wait, pool=pool)
 
 
 def _number(fields: dict[str, str], column: str, default: float | None = None) -> float:
@@ -88,5 +92,5 @@ def _linked(rows: list[tuple[int, dict[str, str], SimulatedJob]], problems: list
         if unknown:
             problems.append(Problem(number, f"it waits for {unknown[0]!r}, which is no other job here; taken as done"))
         after = tuple(places[other] for other in others if other not in unknown)
-        jobs.append(SimulatedJob(job.submit, job.run, job.slots, after, job.estimate, job.pool))
+        jobs.append(replace(job, after=after))
     return jobs
