@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from node_bootstrap.protocol import (
     INPUTS,
@@ -32,8 +33,10 @@ from node_bootstrap.runner.process_tree import end_marked
 from node_bootstrap.runner.settings import RunnerSettings
 from node_bootstrap.runner.staging import Stager, StagingError
 from node_bootstrap.runner.storage import Storage, StorageError
-from node_bootstrap.runner.task_files import KeptFiles, TaskFolder, folder_of, kept_files
+from node_bootstrap.runner.task_files import KeptFiles, TaskFolder, TaskFolders, kept_files
 from node_bootstrap.runner.task_process import Command, Ending, TaskProcess
+
+_Kind = TypeVar("_Kind", TaskDefinition, ResolvedInputs)
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,11 +64,13 @@ class Executor:
         self._uploader = uploader
         self._clock = clock
         self._tasks = settings.root / "tasks"
+        self._folders = TaskFolders(self._tasks)
         self._stager = Stager(storage, settings.root / "cache")
         self._account = account_named(settings.task_account) if settings.task_account is not None else None
         self._lock = threading.Lock()
         self._begun: dict[str, _Begun] = {}
-        self._records: dict[str, bytes] = {}
+        self._records: dict[str, object] = {}
+        self._environment = dict(os.environ)
 
     def clear(self) -> None:
         """End and remove what a runner before this one left; call it once, before anything runs."""
@@ -96,15 +101,17 @@ class Executor:
 
     def discard(self, run_id: str) -> None:
         """Remove what is left of a run's folder."""
-        TaskFolder(self._tasks / run_id).remove()
+        self._folders.discard(run_id)
 
     def run(self, run_id: str, message: TaskMessage, task: TaskRef, process: TaskProcess) -> TaskEnded:
         """Run a task to its end, whatever happens: what the node breaks is reported as its fault."""
         started_at = self._clock()
-        folder = folder_of(self._tasks, run_id, task)
+        folder: TaskFolder | None = None
         kept: KeptFiles | None = None
         try:
+            folder = self._folders.take(run_id)
             ending, kept = self._run(run_id, message, task, process, folder)
+            kept = self._folders.give_back(run_id, kept)
         except StagingError as error:
             outcome = Outcome.PERMANENT if error.permanent else Outcome.NODE_FAULT
             ending = process.stopped or Ending(outcome, None, str(error))
@@ -116,7 +123,7 @@ class Executor:
             ending = Ending(Outcome.NODE_FAULT, None, f"a defect of the runner: {error!r}")
         with self._lock:
             self._begun.pop(run_id, None)
-        if kept is None:
+        if kept is None and folder is not None:
             folder.remove()
         size = self._uploader.keep(run_id, task, kept) if kept is not None else 0
         report = TaskReport(
@@ -129,7 +136,6 @@ class Executor:
     ) -> tuple[Ending, KeptFiles]:
         definition = self._definition(message)
         inputs = self._inputs(message)
-        folder.make()
         self._stager.stage(definition.resource_files, inputs.files, folder.working_directory)
         folder.hand_to(self._account)
         command = self._command(message, definition, task, folder)
@@ -146,7 +152,9 @@ class Executor:
         return Command(
             arguments=definition.command,
             working_directory=folder.working_directory,
-            environment=task_environment(os.environ, Path(sys.executable), names, definition, self._account, folder),
+            environment=task_environment(
+                self._environment, Path(sys.executable), names, definition, self._account, folder
+            ),
             stdout=folder.stdout,
             stderr=folder.stderr,
             mark=mark,
@@ -155,33 +163,30 @@ class Executor:
         )
 
     def _definition(self, message: TaskMessage) -> TaskDefinition:
-        data = self._record(definition_blob(message.definition), message.definition)
-        try:
-            return decode(TaskDefinition, data)
-        except ProtocolError as error:
-            raise StagingError(f"the definition {message.definition} cannot be understood: {error}") from error
+        return self._record(TaskDefinition, definition_blob(message.definition), message.definition)
 
     def _inputs(self, message: TaskMessage) -> ResolvedInputs:
         if message.inputs is None:
             return ResolvedInputs(())
-        data = self._record(resolved_blob(message.inputs), message.inputs)
-        try:
-            return decode(ResolvedInputs, data)
-        except ProtocolError as error:
-            raise StagingError(f"the inputs {message.inputs} cannot be understood: {error}") from error
+        return self._record(ResolvedInputs, resolved_blob(message.inputs), message.inputs)
 
-    def _record(self, blob: str, sha256: str) -> bytes:
+    def _record(self, kind: type[_Kind], blob: str, sha256: str) -> _Kind:
+        """Give what a blob of `inputs` says; read once for all tasks that name it."""
         with self._lock:
             known = self._records.get(blob)
-        if known is not None:
+        if isinstance(known, kind):
             return known
         data = self._storage.get(INPUTS, blob, _PATIENCE_SECONDS)
         if data is None:
             raise StagingError(f"{INPUTS}/{blob} is not there")
         if sha256_hex(data) != sha256:
             raise StagingError(f"{INPUTS}/{blob} has the SHA-256 {sha256_hex(data)}")
+        try:
+            record = decode(kind, data)
+        except ProtocolError as error:
+            raise StagingError(f"{INPUTS}/{blob} cannot be understood: {error}") from error
         with self._lock:
             while len(self._records) >= _MOST_RECORDS:
                 self._records.pop(next(iter(self._records)))
-            self._records[blob] = data
-        return data
+            self._records[blob] = record
+        return record

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,8 +78,7 @@ class Uploader:
             kept = self._kept.pop(run_id, {})
             for key in [key for key in self._packs if key[0] == run_id]:
                 del self._packs[key]
-        for files in kept.values():
-            files.folder.remove()
+        _remove_folders(kept.values())
 
     def _build(self, run_id: str, number: int, message: TaskMessage, reports: tuple[TaskReport, ...]) -> _Pack:
         pack = _Pack()
@@ -104,16 +103,21 @@ class Uploader:
             self._packs.pop((run_id, number), None)
             kept = self._kept.get(run_id, {})
             done = [kept.pop(TaskRef(report.task_id, report.attempt), None) for report in reports]
-        for files in done:
-            if files is not None:
-                files.folder.remove()
+        _remove_folders(files for files in done if files is not None)
+
+
+def _remove_folders(done: Iterable[KeptFiles]) -> None:
+    for files in done:
+        if files.folder is not None:
+            files.folder.remove()
 
 
 def _add(pack: _Pack, pack_name: str, file: KeptFile, own: Callable[[str], str]) -> FileRef:
     if file.blob is not None:
         return file.blob
-    if file.size <= OWN_BLOB_BYTES and len(pack.data) + file.size <= _PACK_BYTES:
-        data = file.path.read_bytes()
+    fits = file.size <= OWN_BLOB_BYTES and len(pack.data) + file.size <= _PACK_BYTES
+    if fits or file.data is not None:
+        data = file.path.read_bytes() if file.data is None else file.data
         offset = len(pack.data)
         pack.data += data
         pack.named = True

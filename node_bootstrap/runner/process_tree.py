@@ -14,13 +14,16 @@ _PROC = Path("/proc")
 _LOOK_AGAIN_SECONDS = 0.02
 _PATIENCE_SECONDS = 10.0
 _WINDOWS = os.name == "nt"
+# Of so many numbers given out since a leader's start, each is looked at; of more, all processes are.
+_FEW = 100
 
 
-def end_tree(leader: int, mark: str) -> None:
+def end_tree(leader: int, mark: str, *, brief: bool = False) -> None:
     """Kill a task's leader, its session, all that descends from them or carries the mark; return when they are gone.
 
-    Called when the leader has ended already, it ends what the task left behind. `TimeoutError` when a process
-    does not end (it hangs in the kernel).
+    Called when the leader has ended already, it ends what the task left behind. `brief`: the leader was started less
+    than a second or so ago, so that numbers have not come round since, and only those above its own are looked at.
+    `TimeoutError` when a process does not end (it hangs in the kernel).
     """
     if _WINDOWS:
         subprocess.run(
@@ -30,7 +33,7 @@ def end_tree(leader: int, mark: str) -> None:
             check=False,
         )
         return
-    _kill_all(lambda: _found(leader, mark))
+    _kill_all(lambda: _found(leader, mark, brief=brief))
 
 
 def end_marked(prefix: str) -> None:
@@ -56,11 +59,13 @@ def _signal(pid: int) -> None:
         return
 
 
-def _found(leader: int, mark: str) -> set[int]:
-    table = _linux_processes() if _PROC.is_dir() else _other_processes()
-    found = {pid for pid, (_, session) in table.items() if leader in {pid, session}}
+def _found(leader: int, mark: str, *, brief: bool) -> set[int]:
     if _PROC.is_dir():
-        found |= {pid for pid in table if _mark(pid) == mark.encode()}
+        table = _linux_processes((_since(leader) if brief else None) or _numbers())
+        marked = {pid for pid in table if _mark(pid) == mark.encode()}
+    else:
+        table, marked = _other_processes(), set()
+    found = marked | {pid for pid, (_, session) in table.items() if leader in {pid, session}}
     while True:
         more = {pid for pid, (parent, _) in table.items() if parent in found} - found
         if not more:
@@ -72,16 +77,24 @@ def _numbers() -> list[int]:
     return [int(entry) for entry in os.listdir(_PROC) if entry.isdigit()]  # noqa: PTH208  half the time of a Path each
 
 
-def _linux_processes() -> dict[int, tuple[int, int]]:
-    """Give parent and session of each process that is not a zombie."""
+def _since(leader: int) -> list[int] | None:
+    """Give the numbers given out from a leader's on, where they are few; None where that cannot be told.
+
+    Linux gives them out in order and tells the newest (proc(5), loadavg). Mostly it is the leader's own.
+    """
+    newest = _read("loadavg").rpartition(b" ")[2].strip()
+    if not newest.isdigit() or not leader <= int(newest) <= leader + _FEW:
+        return None
+    return list(range(leader, int(newest) + 1))
+
+
+def _linux_processes(numbers: list[int]) -> dict[int, tuple[int, int]]:
+    """Give parent and session of those processes that are there and are not zombies."""
     table = {}
-    for pid in _numbers():
-        try:
-            # The name, in parentheses, may hold anything (proc(5)): state, parent, group and session stand behind it.
-            fields = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        if fields[0] != b"Z":
+    for pid in numbers:
+        # The name, in parentheses, may hold anything (proc(5)): state, parent, group and session stand behind it.
+        fields = _read(f"{pid}/stat").rpartition(b")")[2].split()
+        if fields and fields[0] != b"Z":
             table[pid] = (int(fields[1]), int(fields[3]))
     return table
 
@@ -96,12 +109,25 @@ def _other_processes() -> dict[int, tuple[int, int]]:
 
 
 def _mark(pid: int) -> bytes:
+    begin = f"{RUN_MARK}=".encode()
+    for entry in _read(f"{pid}/environ").split(b"\0"):
+        if entry.startswith(begin):
+            return entry.removeprefix(begin)
+    return b""
+
+
+def _read(name: str) -> bytes:
+    """Read what the kernel tells of a process; nothing when it is gone or not ours to see."""
     try:
-        environment = (_PROC / str(pid) / "environ").read_bytes()
+        descriptor = os.open(f"{_PROC}/{name}", os.O_RDONLY)  # half the time of a file object
     except OSError:
         return b""
-    for entry in environment.split(b"\0"):
-        name, _, value = entry.partition(b"=")
-        if name == RUN_MARK.encode():
-            return value
-    return b""
+    try:
+        parts = []
+        while part := os.read(descriptor, 65536):
+            parts.append(part)
+        return b"".join(parts)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)

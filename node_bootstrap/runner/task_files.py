@@ -1,19 +1,28 @@
-"""The folder of one task's run, and what of it is kept when the run has ended.
+"""The folder in which a task runs, and what of it is kept when the run has ended.
 
-<tasks>/<run>/<task>.<attempt>/   wd/ (working directory) · tmp/ · stdout.txt · stderr.txt
+<tasks>/<run>/<number>/   wd/ (working directory) · tmp/ · stdout.txt · stderr.txt
+
+The tasks of a message run one after the other. One that leaves little is read at once, and its folder, empty again,
+serves the next: making and removing one costs as much as starting a process.
 """
 
+import contextlib
+import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from node_bootstrap.protocol import FileRef, TaskRef
+from node_bootstrap.protocol import FileRef
 from node_bootstrap.runner.account import Account
 from node_bootstrap.runner.staging import within
 
 STDOUT = "stdout.txt"
 STDERR = "stderr.txt"
+# What a task leaves up to this size is read when it ends; packs are sent long before many of these fill the memory.
+_READ_AT_ONCE_BYTES = 64 * 1024
+_OPEN = 0o755
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +54,19 @@ class TaskFolder:
     def make(self) -> None:
         """Make it, empty."""
         shutil.rmtree(self.path, ignore_errors=True)
-        self.working_directory.mkdir(parents=True)
-        self.temporary.mkdir()
+        self.path.mkdir(parents=True)
+        for directory in (self.working_directory, self.temporary):
+            directory.mkdir(_OPEN)
+
+    def empty(self) -> None:
+        """Make it as new: what a task has made, changed or put in the place of something else is gone."""
+        for log in (self.stdout, self.stderr):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(log)  # noqa: PTH108  half the time of a Path's
+        for directory in (self.working_directory, self.temporary):
+            if not _is_new(directory):
+                self.make()
+                return
 
     def hand_to(self, account: Account | None) -> None:
         """Let an account own what is in it; the logs stay the runner's."""
@@ -63,25 +83,59 @@ class TaskFolder:
 
 @dataclass(frozen=True, slots=True)
 class KeptFile:
-    """A file to be uploaded, under its name in the report. `blob`: where it is already, for a log that was followed."""
+    """A file to be uploaded, under its name in the report.
+
+    `blob`: where it is already, for a log that was followed; `data`: what is in it, where it was read already.
+    """
 
     name: str
     path: Path
     size: int
     blob: FileRef | None = None
+    data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class KeptFiles:
-    """What a run leaves: its files, in order of name."""
+    """What a run leaves: its files, in order of name; the folder, while it is needed for them."""
 
-    folder: TaskFolder
+    folder: TaskFolder | None
     files: tuple[KeptFile, ...]
 
 
-def folder_of(tasks: Path, run_id: str, ref: TaskRef) -> TaskFolder:
-    """Give the folder of a task in a run."""
-    return TaskFolder(tasks / run_id / f"{ref.task_id}.{ref.attempt}")
+class TaskFolders:
+    """The folders of runs. Each run has one task at a time."""
+
+    def __init__(self, tasks: Path) -> None:
+        self._tasks = tasks
+        self._made: dict[str, int] = {}
+        self._spare: dict[str, TaskFolder] = {}
+
+    def take(self, run_id: str) -> TaskFolder:
+        """Give a run an empty folder."""
+        spare = self._spare.pop(run_id, None)
+        if spare is not None:
+            return spare
+        number = self._made[run_id] = self._made.get(run_id, 0) + 1
+        folder = TaskFolder(self._tasks / run_id / str(number))
+        folder.make()
+        return folder
+
+    def give_back(self, run_id: str, kept: KeptFiles) -> KeptFiles:
+        """Read what a task has left, where it is little, and have its folder serve the next one."""
+        open_files = [file for file in kept.files if file.blob is None]
+        if kept.folder is None or sum(file.size for file in open_files) > _READ_AT_ONCE_BYTES:
+            return kept
+        files = tuple(file if file.blob is not None else replace(file, data=_bytes(file)) for file in kept.files)
+        kept.folder.empty()
+        self._spare[run_id] = kept.folder
+        return KeptFiles(None, files)
+
+    def discard(self, run_id: str) -> None:
+        """Remove all folders of a run."""
+        self._spare.pop(run_id, None)
+        self._made.pop(run_id, None)
+        TaskFolder(self._tasks / run_id).remove()
 
 
 def kept_files(folder: TaskFolder, patterns: Sequence[str], followed: Mapping[str, FileRef]) -> KeptFiles:
@@ -98,6 +152,20 @@ def kept_files(folder: TaskFolder, patterns: Sequence[str], followed: Mapping[st
     outputs = {path.relative_to(directory).as_posix(): path for path in _matches(directory, patterns)}
     files += [KeptFile(name, path, path.stat().st_size) for name, path in sorted(outputs.items())]
     return KeptFiles(folder, tuple(files))
+
+
+def _is_new(directory: Path) -> bool:
+    """Say whether a directory is empty and as it was made."""
+    try:
+        mode = os.lstat(directory).st_mode
+        with os.scandir(directory) as entries:
+            return stat.S_ISDIR(mode) and stat.S_IMODE(mode) == _OPEN and next(entries, None) is None
+    except OSError:
+        return False
+
+
+def _bytes(file: KeptFile) -> bytes:
+    return file.path.read_bytes() if file.size else b""
 
 
 def _matches(directory: Path, patterns: Sequence[str]) -> Iterator[Path]:

@@ -21,6 +21,8 @@ _WINDOWS = os.name == "nt"
 # Why a command cannot be started whatever node it runs on: not found, not executable, too long.
 _COMMANDS_FAULT = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.E2BIG, errno.ENAMETOOLONG})
 _SIGNAL_BASE = 128
+# Nowhere near enough to give all process numbers out once (32,768 at the least).
+_BRIEF_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +95,12 @@ class TaskProcess:
             except ValueError as error:
                 return Ending(Outcome.PERMANENT, None, f"{command.arguments[0]!r} cannot be started: {error}")
             self._mark = command.mark
+        began = time.monotonic()
         overdue = not _wait(process, command.limit_seconds, meanwhile)
         with self._lock:
             self._over = not overdue and self._stopped is None
         # Also what a task that ended well has left running in the background.
-        end_tree(process.pid, command.mark)
+        end_tree(process.pid, command.mark, brief=time.monotonic() - began < _BRIEF_SECONDS)
         code = process.wait()
         if (stopped := self.stopped) is not None:
             return stopped

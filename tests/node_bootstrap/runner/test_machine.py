@@ -380,18 +380,6 @@ def test_a_deletion_is_tried_until_the_lease_is_over(world: World) -> None:
     assert len(world.of(DeleteMessage)) > 2
 
 
-def test_an_empty_queue_is_asked_more_and_more_slowly(world: World) -> None:
-    """Every two seconds at the slowest, whether it is empty or cannot be read."""
-    world.tick(times=40)
-    before = len(world.of(Receive))
-    world.tick(times=40)
-    assert len(world.of(Receive)) - before == 5
-    world.failing = {Receive}
-    before = len(world.of(Receive))
-    world.tick(times=40)
-    assert len(world.of(Receive)) - before == 5
-
-
 def test_statuses_are_bounded_in_pace(world: World) -> None:
     """Which task runs is told at most once a second, however short the tasks are."""
     world.waiting = [delivery(message("m", *range(100)))]

@@ -167,3 +167,20 @@ def test_an_account_that_is_not_there_is_refused() -> None:
     """Tasks never fall back to the runner's own account."""
     with pytest.raises(OSError, match="does not exist"):
         account_named("no-such-account")
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.2], ids=["brief", "long"])
+def test_a_grandchild_in_a_session_of_its_own_is_ended(tmp_path: Path, seconds: float) -> None:
+    """However long its task ran, and though its parent ended first, so that nothing leads to it but its words."""
+    inner = "import subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True)"
+    text = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {inner!r}]); time.sleep({seconds})"
+    assert TaskProcess().run(python(tmp_path, text), RULES).outcome is Outcome.SUCCESS
+
+
+def test_a_task_is_ended_whole_though_many_others_start(tmp_path: Path) -> None:
+    """A brief task beside which more processes start than are looked at one by one is searched for everywhere."""
+    text = (
+        "import subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True);"
+        "[subprocess.run(['true']) for _ in range(150)]"
+    )
+    assert TaskProcess().run(python(tmp_path, text), RULES).outcome is Outcome.SUCCESS
