@@ -31,7 +31,7 @@ class PolicyKind:
     summary: str
     settings: Mapping[str, Scalar]
     make: Callable[[World, Mapping[str, Scalar]], AnyPolicy]
-    sweep: Mapping[str, tuple[Scalar, ...]] = MappingProxyType({})
+    sweep: Mapping[str, tuple[Scalar, ...]]
 
 
 def simple_kind(
