@@ -62,9 +62,13 @@ class Erratic:
 
     def decide(self, seen: Observation, state: int) -> tuple[Orders, int]:
         """Take the next, and see to it that there is always a node for what waits."""
+        if not seen.waiting and not seen.running:
+            return Orders(stop=tuple(node.number for node in seen.nodes), wake_at=math.inf), state
         turn = state % 8
         some = tuple(node.number for node in seen.nodes)[: 1 + state % 3]
         wanted = 1 if seen.waiting and not seen.up and not seen.booting else 0
+        if state >= 200:  # calm at last, or a job might be killed for ever
+            return Orders(request=wanted, undrain=tuple(node.number for node in seen.nodes)), state + 1
         orders = (
             Orders(request=wanted + 2),
             Orders(request=wanted, drain=some),
@@ -119,11 +123,9 @@ def check(run: Run) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(
-    workload=workloads(slots=3), group=groups(slots=3), interval=st.sampled_from([None, 7.0]), seed=st.integers(0, 9)
+    workload=workloads(slots=3), group=groups(slots=3), interval=st.sampled_from([7.0, 60.0]), seed=st.integers(0, 9)
 )
-def test_nothing_is_lost_and_littles_law_holds(
-    workload: Workload, group: Group, interval: float | None, seed: int
-) -> None:
+def test_nothing_is_lost_and_littles_law_holds(workload: Workload, group: Group, interval: float, seed: int) -> None:
     """Under erratic orders, failed boots and nodes taken away, every job runs once to its end."""
     run = replay(workload, one_pool(group), Erratic(interval), seed=seed)
     assert run.unfinished == 0
@@ -144,7 +146,7 @@ def test_the_same_arguments_give_the_same_bytes(workload: Workload, group: Group
 @settings(deadline=None, max_examples=40)
 @given(workload=workloads(), boot=st.integers(0, 400))
 def test_with_a_node_for_each_job_none_waits_longer_than_a_boot(workload: Workload, boot: int) -> None:
-    """Without limits and faults the wait is at most the boot time, and nothing is paid for but boots, runs and idling."""
+    """Without limits and faults the wait is at most the boot time, and only boots and runs are paid for."""
     run = replay(workload, one_pool(Group(boot=Fixed(float(boot)))), QueueDepth(idle_timeout=0.0))
     check(run)
     assert max(run.waits) <= boot

@@ -151,7 +151,7 @@ def test_files_are_told_apart_by_content(tmp_path: Path) -> None:
 
 def test_a_file_without_jobs_is_refused_with_its_first_bad_line() -> None:
     """The message says that no job is left and why the first line was not one."""
-    with pytest.raises(InvalidRequestError, match="no job that ran.*line 1: 2 fields"):
+    with pytest.raises(InvalidRequestError, match=r"no job that ran.*line 1: 2 fields"):
         read_swf("log", "1 2\n")
 
 
