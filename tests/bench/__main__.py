@@ -14,6 +14,8 @@ hand out and commit
           wins. Apples and oranges: one is a function call behind a queue, the other a protocol with other machines
           (whose queues and blobs are in memory here; with real ones, network time comes on top of both).
 decide    Millpond's decision names nodes and reasons; the formula gives a number. It stands there for scale.
+simulate  The same jobs on the same fixed pool: SimPy's processes give waits alone, ours also costs, history and a
+          policy that may act. The elastic side has no counterpart; it shows what a policy that is asked every 5 s costs.
 local Azure
           What the stand-in for Azure costs: there is no peer that answers as a resource manager does. Memory is the
           peak of its daemon, or of an account's storage server; one run of pulumi is engine, program and stand-in.

@@ -38,6 +38,7 @@ def benches(*, quick: bool) -> tuple[Bench, ...]:
         _accept(100 if quick else 1),
         _hand_out(100 if quick else 1),
         *_decide(quick=quick),
+        _simulate(100 if quick else 1),
         *_local_azure(quick=quick),
     )
 
@@ -78,6 +79,16 @@ def _decide(*, quick: bool) -> tuple[Bench, ...]:
         )
         for pools in ((1,) if quick else (1, 10, 100))
     )
+
+
+def _simulate(part: int) -> Bench:
+    jobs = 100_000 // part
+    sides = (
+        Side("millpond, fixed pool", "simulator_side", "fixed", jobs),
+        Side("SimPy, fixed pool", "simulator_side", "simpy", jobs),
+        Side("millpond, elastic, asked every 5 s", "simulator_side", "elastic", jobs),
+    )
+    return Bench("simulate: jobs over half a year, a policy on one core", "job", 60.0, sides)
 
 
 def _local_azure(*, quick: bool) -> Iterator[Bench]:
