@@ -69,6 +69,19 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "pool": Command(
             "scheduler.cli.pools", "pool", "Look at pools, nodes and scaling decisions.", speaks_to_stack=True
         ),
+        "simulate": Command(
+            "scheduler.cli.simulate", "commands", "Replay a workload through scaling policies.", part="simulate"
+        ),
+        "tune": Command(
+            "scheduler.cli.simulate", "commands", "Find the setting that serves an objective.", part="tune"
+        ),
+        "history": Command(
+            "scheduler.cli.simulate",
+            "commands",
+            "Write a pool's history, for `simulate` and `tune`.",
+            part="history",
+            speaks_to_stack=True,
+        ),
         "node": Command("scheduler.cli.nodes", "node", "See what a node left of itself.", speaks_to_stack=True),
         "why": Command(
             "scheduler.cli.why",

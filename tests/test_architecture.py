@@ -26,7 +26,7 @@ SCHEDULER_LAYERS = (
     ("scheduler.ports",),
     ("scheduler.insight",),
     ("scheduler.controller", "scheduler.service", "scheduler.adapters"),
-    ("scheduler.app",),
+    ("scheduler.app", "scheduler.simulator"),
     ("scheduler.api",),
     ("scheduler.cli",),
     ("scheduler.__main__",),
@@ -135,6 +135,25 @@ def test_scheduler_layers_import_downwards() -> None:
             if here[0] == there[0] == 0 and there[1] in SCHEDULER_LOWEST[here[1]]:
                 continue
             wrong.append((name, target))
+    assert wrong == []
+
+
+def test_the_simulator_serves_the_command_line_alone() -> None:
+    """What runs in production imports nothing of the simulator, and that imports nothing of the wiring."""
+    users = {name for name, targets in GRAPH.items() for target in targets if under(target, "scheduler.simulator")}
+    assert [n for n in users if not under(n, "scheduler.simulator") and not under(n, "scheduler.cli")] == []
+    wanted = (
+        "scheduler.autoscale", "scheduler.dispatch", "scheduler.adapters.memory", "scheduler.controller",
+        "scheduler.model", "scheduler.policy", "scheduler.catalog", "scheduler.errors", "scheduler.simulator",
+        "scheduler.ports", "scheduler.formula",
+    )  # fmt: skip
+    wrong = [
+        (name, target)
+        for name, targets in GRAPH.items()
+        if under(name, "scheduler.simulator")
+        for target in targets
+        if under(target, "scheduler") and not any(under(target, each) for each in wanted)
+    ]
     assert wrong == []
 
 

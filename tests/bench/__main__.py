@@ -16,6 +16,8 @@ hand out and commit
 overhead  Millpond's tasks end as committed rows and hashed blobs by way of Azurite's queues; HyperQueue's (a scheduler
           for clusters, written in Rust) as files and the memory of its server. Both start a process a task.
 decide    Millpond's decision names nodes and reasons; the formula gives a number. It stands there for scale.
+simulate  The same jobs on the same fixed pool: SimPy's processes give waits alone, ours also costs, history and a
+          policy that may act. The elastic side has no counterpart; it shows a policy that is asked every 5 s.
 formula   No other evaluator of Azure Batch formulas is known, so there is no peer.
 local Azure
           What the stand-in for Azure costs: there is no peer that answers as a resource manager does. Memory is the

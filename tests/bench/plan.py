@@ -42,6 +42,7 @@ def benches(*, quick: bool) -> tuple[Bench, ...]:
         _run_tasks(100 if quick else 1),
         _overhead(100 if quick else 1),
         *_decide(quick=quick),
+        _simulate(100 if quick else 1),
         _formula(10 if quick else 1000),
         *_local_azure(quick=quick),
     )
@@ -96,6 +97,16 @@ def _decide(*, quick: bool) -> tuple[Bench, ...]:
         )
         for pools in ((1,) if quick else (1, 10, 100))
     )
+
+
+def _simulate(part: int) -> Bench:
+    jobs = 100_000 // part
+    sides = (
+        Side("millpond, fixed pool", "simulator_side", "fixed", jobs),
+        Side("SimPy, fixed pool", "simulator_side", "simpy", jobs),
+        Side("millpond, elastic, asked every 5 s", "simulator_side", "elastic", jobs),
+    )
+    return Bench("simulate: jobs over half a year, a policy on one core", "job", 60.0, sides)
 
 
 def _formula(count: int) -> Bench:
