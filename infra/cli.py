@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from infra.local.layout import LocalAzureError
-from infra.stacks import DEFAULT_STACK, environment_if_up
+from infra.stacks import DEFAULT_STACK, environment_if_any
 from scheduler.errors import MillpondError
 
 HELP = """
@@ -92,7 +92,7 @@ class Root(TyperGroup):
             meant = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(COMMANDS)}."
             ctx.fail(f"No such command {name!r}. {meant}")
         if name in COMMANDS and COMMANDS[name].speaks_to_stack:
-            os.environ.update(environment_if_up(stack_of(args[1:], os.environ)))
+            os.environ.update(environment_if_any(stack_of(args[1:], os.environ)))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the signature is typer's
