@@ -8,7 +8,15 @@ from infra.host_wheels import fetch_wheels, pins_for
 from node_bootstrap.bundle import Bundle, pack, runner_sources
 from node_bootstrap.render import TEMPLATES
 
-_SCRIPTS = MappingProxyType({"install.sh": "linux_host_install.sh", "supervise.sh": "linux_host_supervise.sh"})
+_SCRIPTS = MappingProxyType(
+    {
+        "install.sh": "linux_host_install.sh",
+        "supervise.sh": "linux_host_supervise.sh",
+        "data-disk.sh": "linux_data_disk.sh",
+    }
+)
+# What the scheduler consists of: its modules, and the templates, style and script of its page.
+_KINDS = ("py", "j2", "css", "js", "svg")
 
 
 def build_host_bundle(python: str, cache: Path | None = None) -> Bundle:
@@ -20,7 +28,7 @@ def build_host_bundle(python: str, cache: Path | None = None) -> Bundle:
     for member, template in _SCRIPTS.items():
         members[member] = (TEMPLATES / template).read_bytes()
     sources = Path(str(scheduler.__file__)).parent
-    for path in sources.rglob("*.py"):
+    for path in (path for kind in _KINDS for path in sources.rglob(f"*.{kind}")):
         members[f"scheduler/{path.relative_to(sources).as_posix()}"] = path.read_bytes()
     for wheel in fetch_wheels(python, pins_for(python), cache):
         members[f"wheels/{wheel.name}"] = wheel.read_bytes()

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -37,11 +38,14 @@ from infra.components.storage import Storage, StorageArgs
 from infra.config import StackConfig, StorageAccess, from_engine, parse
 from infra.findings import ConfigError
 from infra.publish import Artifact, Patience, PublishError, bundle_artifact, mirrored_artifact, publish, settings_url
+from node_bootstrap.boot_plan import BootPlan
 from node_bootstrap.render import PYTHON_SUFFIXES, OperatingSystem
 from scheduler.settings import PoolSettings, SchedulerSettings
 
 # The application that `az login` signs people in to (docs: first-party application ids); every other one is a program.
 AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
+# What a settings file's paths are relative to: whoever deploys may stand anywhere.
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
 PUBLIC_RESOURCE_MANAGER = "https://management.azure.com"
 
 
@@ -56,17 +60,11 @@ def program() -> None:
 
 
 def _warn(config: StackConfig, today: date) -> None:
-    """Say which images their makers no longer mend, or soon will not, and which files cannot be what they should."""
+    """Say which images their makers no longer mend, or soon will not."""
     for pool in config.pools:
         warning = pool.machine_image.warning(today)
         if warning is not None:
             pulumi.log.warn(f"pool {pool.name}: {warning}")
-    for setting, pinned in (("windows_python", config.windows_python), ("linux_python", config.linux_python)):
-        if pinned is not None and set(pinned.sha256) == {"0"}:
-            pulumi.log.warn(
-                f"millpond:{setting}.sha256 is a placeholder, and a deployment will stop at it: write the SHA-256 that"
-                f" the publisher of {pinned.url} names"
-            )
 
 
 def declare(config: StackConfig, resource_manager: str) -> None:
@@ -87,7 +85,7 @@ def declare(config: StackConfig, resource_manager: str) -> None:
     endpoints = _private_endpoints(config, place, network, storage, batch)
     deployer = Principal(client.object_id, client.client_id.apply(_principal_type))
     access = DeployerAccess("deployer", DeployerAccessArgs(place, storage, deployer))
-    software = {system: build_software(system) for system in _systems(config)}
+    software = _software(config)
     pools = [
         Pool(
             pool.name,
@@ -97,7 +95,7 @@ def declare(config: StackConfig, resource_manager: str) -> None:
                 pool,
                 storage,
                 network.nodes_subnet_id,
-                software,
+                software[pool.name],
                 batch.account_name if batch is not None else None,
             ),
         )
@@ -178,18 +176,31 @@ def _private_endpoints(
     )
 
 
-def _systems(config: StackConfig) -> tuple[OperatingSystem, ...]:
-    return tuple(sorted({pool.machine_image.system for pool in config.pools}))
+def _software(config: StackConfig) -> dict[str, Software]:
+    """Pack what each pool's nodes run; once for all that wish the same, as a stack may have a hundred pools."""
+    made: dict[tuple[OperatingSystem, BootPlan], Software] = {}
+    software = {}
+    for pool in config.pools:
+        wish = (pool.machine_image.system, pool.bootstrap.plan)
+        if wish not in made:
+            made[wish] = build_software(pool)
+        software[pool.name] = made[wish]
+    return software
 
 
-def _artifacts(config: StackConfig, software: Mapping[OperatingSystem, Software]) -> tuple[Artifact, ...]:
-    """Name what nodes fetch: the runner for each system, and Python where the images have none."""
-    pinned = {pool.machine_image.system: python for pool in config.pools if (python := config.python_of(pool))}
-    mirrored = (
-        mirrored_artifact(python.url, python.sha256, suffix=PYTHON_SUFFIXES[system], setting=f"{system}_python")
-        for system, python in pinned.items()
-    )
-    return (*(bundle_artifact(made.bundle) for made in software.values()), *mirrored)
+def _artifacts(config: StackConfig, software: Mapping[str, Software]) -> tuple[Artifact, ...]:
+    """Name what nodes fetch, each once: the pools' bundles and packages, and Python where the images have none."""
+    named = {artifact.name: artifact for artifact in (bundle_artifact(made.bundle) for made in software.values())}
+    for pool in config.pools:
+        system, python = pool.machine_image.system, config.python_of(pool)
+        pinned = [(python, PYTHON_SUFFIXES[system], f"{system}_python")] if python is not None else []
+        for number, package in enumerate(pool.bootstrap.packages):
+            pinned.append((package, package.suffix, f"pools[name={pool.name}].bootstrap.packages[{number}]"))
+        for file, suffix, setting in pinned:
+            source = file.url or str(PROJECT_ROOT / file.source)
+            artifact = mirrored_artifact(source, file.sha256, size=file.size, suffix=suffix, setting=setting)
+            named.setdefault(artifact.name, artifact)
+    return tuple(named.values())
 
 
 def _settings(known: Mapping[str, Any]) -> SchedulerSettings:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import httpx
@@ -67,25 +68,37 @@ def bundle_artifact(bundle: Bundle) -> Artifact:
     return Artifact(f"{bundle.sha256}.tar.gz", lambda: bundle.data)
 
 
-def mirrored_artifact(url: str, sha256: str, *, suffix: str, setting: str) -> Artifact:
-    """Give an archive of someone else's, downloaded once and checked; `setting` is where the stack names it."""
-    return Artifact(f"{sha256}{suffix}", partial(_download, url, sha256, setting))
+def mirrored_artifact(source: str, sha256: str, *, suffix: str, setting: str, size: int | None = None) -> Artifact:
+    """Give a file of someone else's, read once and checked; `setting` is where the stack names it.
+
+    `source` is an address, or a path on this machine.
+    """
+    return Artifact(f"{sha256}{suffix}", partial(_checked, source, sha256, size, setting))
 
 
-def _download(url: str, sha256: str, setting: str) -> bytes:
+def _checked(source: str, sha256: str, size: int | None, setting: str) -> bytes:
     try:
-        response = httpx.get(url, follow_redirects=True, timeout=DOWNLOAD_SECONDS).raise_for_status()
-    except httpx.HTTPError as error:
+        if "://" in source:
+            answer = httpx.get(source, follow_redirects=True, timeout=DOWNLOAD_SECONDS)
+            data = answer.raise_for_status().content
+        else:
+            data = Path(source).read_bytes()
+    except (httpx.HTTPError, OSError) as error:
         raise PublishError(
-            f"{url} cannot be downloaded: {error}; check millpond:{setting} in the stack's settings"
+            f"{source} cannot be read: {error}; check millpond:{setting} in the stack's settings"
         ) from error
-    found = hashlib.sha256(response.content).hexdigest()
+    found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise PublishError(
-            f"{url} has the SHA-256 {found}, and millpond:{setting} says {sha256}; nothing of it was used. If the"
+            f"{source} has the SHA-256 {found}, and millpond:{setting} says {sha256}; nothing of it was used. If the"
             f" file's publisher names {found} too, write that as millpond:{setting}.sha256"
         )
-    return response.content
+    if size is not None and len(data) != size:
+        raise PublishError(
+            f"{source} has {len(data)} bytes, and millpond:{setting} says {size}; nothing of it was used. The hash is"
+            f" right: write millpond:{setting}.size anew"
+        )
+    return data
 
 
 def publish(

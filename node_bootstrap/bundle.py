@@ -9,13 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from node_bootstrap.boot_plan import PLAN_FILE, BootPlan
+from node_bootstrap.codec import encode
 from node_bootstrap.render import TEMPLATES, OperatingSystem
 
 _PACKAGE = Path(__file__).parent
-_INSTALL = MappingProxyType(
+_NO_WISHES = BootPlan()
+# What lies in a bundle beside the runner, and the template it is.
+SYSTEM_FILES = MappingProxyType(
     {
-        OperatingSystem.LINUX: ("install.sh", "linux_install.sh"),
-        OperatingSystem.WINDOWS: ("install.ps1", "windows_install.ps1"),
+        OperatingSystem.LINUX: MappingProxyType(
+            {
+                "install.sh": "linux_install.sh",
+                "close-metadata.sh": "linux_close_metadata.sh",
+                "data-disk.sh": "linux_data_disk.sh",
+            }
+        ),
+        OperatingSystem.WINDOWS: MappingProxyType(
+            {"install.ps1": "windows_install.ps1", "service.cs": "windows_service.cs"}
+        ),
     }
 )
 
@@ -28,17 +40,20 @@ class Bundle:
     data: bytes
 
 
-def build_bundle(system: OperatingSystem) -> Bundle:
-    """Pack the runner for an operating system; the same sources give the same bytes on every machine."""
-    name, source = _INSTALL[system]
-    return pack({name: (TEMPLATES / source).read_bytes(), **runner_sources()})
+def build_bundle(system: OperatingSystem, plan: BootPlan = _NO_WISHES) -> Bundle:
+    """Pack the runner for an operating system, with what a pool wants of its machines.
+
+    The same sources and the same plan give the same bytes on every machine.
+    """
+    scripts = {name: (TEMPLATES / source).read_bytes() for name, source in SYSTEM_FILES[system].items()}
+    return pack({**scripts, PLAN_FILE: encode(plan).encode(), **runner_sources()})
 
 
 def runner_sources() -> dict[str, bytes]:
     """Give the files of the task runner and of what it says on the wire, by their paths in a bundle."""
     members = {}
-    for path in (_PACKAGE / "__init__.py", _PACKAGE / "codec.py", _PACKAGE / "protocol.py"):
-        members[f"node_bootstrap/{path.name}"] = path.read_bytes()
+    for name in ("__init__.py", "boot_plan.py", "codec.py", "protocol.py"):
+        members[f"node_bootstrap/{name}"] = (_PACKAGE / name).read_bytes()
     for path in (_PACKAGE / "runner").rglob("*.py"):
         members[f"node_bootstrap/{path.relative_to(_PACKAGE).as_posix()}"] = path.read_bytes()
     return members

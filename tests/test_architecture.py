@@ -13,27 +13,50 @@ MOST_LINES = 400
 # The layers of each package, lowest first. A module belongs to the entry with the longest matching name and may import
 # its own entry and those of lower layers; entries of one layer do not import each other.
 SCHEDULER_LAYERS = (
-    ("scheduler.errors", "scheduler.model", "scheduler.policy", "scheduler.catalog", "scheduler.settings"),
-    ("scheduler.autoscale", "scheduler.dispatch"),
+    (
+        "scheduler.errors",
+        "scheduler.durations",
+        "scheduler.model",
+        "scheduler.policy",
+        "scheduler.catalog",
+        "scheduler.settings",
+        "scheduler.views",
+    ),
+    ("scheduler.autoscale", "scheduler.dispatch", "scheduler.formula", "scheduler.explain"),
     ("scheduler.ports",),
+    ("scheduler.insight",),
     ("scheduler.controller", "scheduler.service", "scheduler.adapters"),
     ("scheduler.app",),
     ("scheduler.api",),
     ("scheduler.cli",),
     ("scheduler.__main__",),
 )
-# Within the lowest layer: model <- policy <- settings, beside errors and catalog.
+# Within the lowest layer: model <- policy <- settings, beside errors, durations and catalog.
 SCHEDULER_LOWEST = {
     "scheduler.errors": set(),
+    "scheduler.durations": set(),
     "scheduler.model": set(),
     "scheduler.policy": set(),
     "scheduler.catalog": set(),
     "scheduler.settings": {"scheduler.errors", "scheduler.model", "scheduler.policy"},
+    "scheduler.views": {"scheduler.model"},
 }
-PURE = ("scheduler.errors", "scheduler.model", "scheduler.policy", "scheduler.catalog", "scheduler.autoscale")
+PURE = (
+    "scheduler.errors",
+    "scheduler.model",
+    "scheduler.policy",
+    "scheduler.catalog",
+    "scheduler.views",
+    "scheduler.autoscale",
+    "scheduler.explain",
+    "scheduler.formula",
+)
+# Who may import Azure Batch formulas: they are a tool for people and for the simulator, and no part of the scheduler.
+FORMULA_USERS = ("scheduler.formula", "scheduler.cli", "scheduler.simulator")
 STANDARD_LIBRARY_ONLY = (
     *PURE,
     "scheduler.dispatch",
+    "node_bootstrap.boot_plan",
     "node_bootstrap.codec",
     "node_bootstrap.protocol",
     "node_bootstrap.runner",
@@ -115,6 +138,12 @@ def test_scheduler_layers_import_downwards() -> None:
     assert wrong == []
 
 
+def test_formulas_are_used_by_people_and_the_simulator_only() -> None:
+    """Nothing that decides or runs anything depends on the language of Azure Batch formulas."""
+    users = {name for name, targets in GRAPH.items() if any(under(target, "scheduler.formula") for target in targets)}
+    assert [name for name in sorted(users) if not any(under(name, user) for user in FORMULA_USERS)] == []
+
+
 def test_the_program_knows_nothing_of_the_local_azure() -> None:
     """What `pulumi up` runs imports nothing of infra.local, so that there can be no local branch in it."""
     seen: set[str] = set()
@@ -158,7 +187,7 @@ def test_modules_are_of_readable_size(name: str) -> None:
 
 
 def test_decisions_are_pure() -> None:
-    """Model, policy and autoscale reach no clock, randomness, environment, thread, log or network."""
+    """Model, policy, autoscale and formulas reach no clock, randomness, environment, thread, log or network."""
     wrong = [
         (name, target)
         for name, targets in GRAPH.items()

@@ -27,8 +27,8 @@ def batch_pool_inputs(
             }
         ]
     if pool.machine_image.system is OperatingSystem.WINDOWS:
-        # A node is replaced, not patched: an update would restart it under its tasks.
-        machine["windows_configuration"] = {"enable_automatic_updates": False}
+        # Off unless the pool asks: a node is replaced, not patched, and an update would restart it under its tasks.
+        machine["windows_configuration"] = {"enable_automatic_updates": pool.bootstrap.windows_updates}
     return {
         "vm_size": group.vm_size,
         "deployment_configuration": {"virtual_machine_configuration": machine},

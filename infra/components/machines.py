@@ -29,9 +29,10 @@ class Software:
     template_sha256: str
 
 
-def build_software(system: OperatingSystem) -> Software:
-    """Pack the runner and hash the template: once for all pools of a system."""
-    return Software(build_bundle(system), template_digest(system))
+def build_software(pool: PoolConfig) -> Software:
+    """Pack the runner with what a pool wants of its machines, and hash the template of its system."""
+    system = pool.machine_image.system
+    return Software(build_bundle(system, pool.bootstrap.plan), template_digest(system))
 
 
 @dataclass(frozen=True)

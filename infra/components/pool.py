@@ -1,6 +1,5 @@
 """A pool: its identity, and the current generation of each of its node groups."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -11,14 +10,13 @@ from infra.components.placement import Placement
 from infra.components.pool_identity import PoolIdentity, PoolIdentityArgs
 from infra.components.storage import Storage
 from infra.config import PoolConfig, StackConfig
-from node_bootstrap.render import OperatingSystem
 from scheduler.model import GroupKind
 from scheduler.settings import PoolSettings
 
 
 @dataclass(frozen=True)
 class PoolArgs:
-    """What is declared of the pool, and what it is placed in; `software` is what nodes of a system run.
+    """What is declared of the pool, and what it is placed in; `software` is what its nodes run.
 
     `subnet_id` is the stack's own, for pools that name none.
     """
@@ -28,7 +26,7 @@ class PoolArgs:
     pool: PoolConfig
     storage: Storage
     subnet_id: pulumi.Input[str]
-    software: Mapping[OperatingSystem, Software]
+    software: Software
     batch_account: pulumi.Input[str] | None = None
 
 
@@ -39,12 +37,11 @@ class Pool(pulumi.ComponentResource):
         super().__init__("millpond:pool:Pool", name, {}, opts)
         inside, pool = pulumi.ResourceOptions(parent=self), args.pool
         identity = PoolIdentity(f"id-{name}", PoolIdentityArgs(args.placement, name, args.storage), inside)
-        software = args.software[pool.machine_image.system]
         groups = [
             NodeGroupComponent(
                 NodeGroupArgs(
                     args.placement,
-                    Machines(args.stack, pool, group, software),
+                    Machines(args.stack, pool, group, args.software),
                     args.stack.subnet_of(pool) or args.subnet_id,
                     identity,
                     args.storage,

@@ -80,8 +80,11 @@ def _storage(pool: PoolConfig, group: GroupConfig) -> dict[str, Any]:
 def _operating_system(pool: PoolConfig) -> dict[str, Any]:
     if pool.machine_image.system is OperatingSystem.WINDOWS:
         settings: dict[str, Any] = {
-            # A node is replaced, not patched: an update would restart it under its tasks.
-            "windows_configuration": {"provision_vm_agent": True, "enable_automatic_updates": False}
+            # Off unless the pool asks: a node is replaced, not patched, and an update would restart it under its tasks.
+            "windows_configuration": {
+                "provision_vm_agent": True,
+                "enable_automatic_updates": pool.bootstrap.windows_updates,
+            }
         }
     else:
         settings = {"linux_configuration": {"provision_vm_agent": True, "disable_password_authentication": True}}

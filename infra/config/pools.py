@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from infra import naming
 from infra.catalog import Image, find_image
+from infra.config.bootstrap import BootstrapConfig
 from infra.config.groups import MAX_MANAGED_IMAGE_SET, MAX_SCALE_SET, GroupConfig
 from infra.config.scaling import Scaling
 from infra.config.section import Duration, Name, Section, SubnetId, Tags, some
@@ -49,6 +50,7 @@ class PoolConfig(Section):
     )
     spot_share: float | None = Field(None, ge=0, le=1, examples=[0.8])
     scaling: Scaling = Field(ScalingPolicy(), examples=[{"acceptable_wait": "5m", "max_nodes": 10}])
+    bootstrap: BootstrapConfig = Field(BootstrapConfig(), examples=[{"time_zone": "Europe/Berlin"}])
     node: NodeConfig = Field(NodeConfig(), validate_default=True, examples=[{"status_interval": "10s"}])
     computer_name_prefix: str | None = Field(None, examples=["risk"])
     subnet_id: SubnetId | None = Field(
@@ -109,6 +111,20 @@ class PoolConfig(Section):
                 f"a status every {value.status_interval} leaves less than three within the silence deadline of"
                 f" {scaling.silence_deadline}",
                 "shorten status_interval or lengthen scaling.silence_deadline",
+            )
+        return value
+
+    @field_validator("bootstrap")
+    @classmethod
+    def _known_to_the_system(cls, value: BootstrapConfig, info: ValidationInfo) -> BootstrapConfig:
+        image, scaling = _image(info), info.data.get("scaling")
+        if image is not None:
+            value.check_for(image.system)
+        if scaling is not None and value.start_commands and value.longest >= scaling.boot_deadline:
+            raise wrong(
+                f"the start commands may take {value.longest} with their retries, and a node that is not there after"
+                f" {scaling.boot_deadline} is given up",
+                "raise scaling.boot_deadline, shorten their timeout, or lower retries",
             )
         return value
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from infra import naming
-from infra.durations import DURATION_RULE, parse_duration
 from infra.findings import wrong
+from scheduler.durations import DURATION_RULE, parse_duration
 
 
 class Section(BaseModel):
@@ -59,10 +59,37 @@ Tags = Annotated[Mapping[str, str], AfterValidator(_tags)]
 SubnetId = Annotated[str, rule(naming.is_subnet_id, naming.SUBNET_ID_RULE)]
 
 
-class PinnedFile(Section):
-    """A file that the program mirrors into the stack's own storage, where nodes fetch it by its hash."""
+def _no_placeholder(digest: str) -> str:
+    if set(digest) == {"0"}:
+        raise wrong(
+            "is a placeholder, and a file has no such hash",
+            "have `millpond bundle pin` write the entry: it asks the file's publisher",
+        )
+    return digest
 
-    url: Annotated[str, rule(lambda text: text.startswith("https://"), "an https:// address")] = Field(
-        examples=["https://www.python.org/ftp/python/3.14.7/python-3.14.7-embed-amd64.zip"]
+
+class PinnedFile(Section):
+    """A file that the program mirrors into the stack's own storage, where nodes fetch it by its hash.
+
+    It is at `url`, or is `file` on the machine that deploys; where `size` is given, its bytes are counted too.
+    """
+
+    url: Annotated[str, rule(lambda text: text.startswith("https://"), "an https:// address")] | None = Field(
+        None, examples=["https://www.python.org/ftp/python/3.14.7/python-3.14.7-embed-amd64.zip"]
     )
-    sha256: Annotated[str, rule(naming.is_sha256, "64 lower-case hexadecimal digits")] = Field(examples=["(64 digits)"])
+    file: str | None = Field(None, examples=["python-3.14.7-embed-amd64.zip"])
+    sha256: Annotated[
+        str, rule(naming.is_sha256, "64 lower-case hexadecimal digits"), AfterValidator(_no_placeholder)
+    ] = Field(examples=["(64 digits)"])
+    size: int | None = Field(None, gt=0, examples=[12673227])
+
+    @model_validator(mode="after")
+    def _from_one_place(self) -> Self:
+        if (self.url is None) == (self.file is None):
+            raise wrong("says where the file is in no way, or in two", "write url, or file with a path on this machine")
+        return self
+
+    @property
+    def source(self) -> str:
+        """Where it is: an address, or a path on the machine that deploys."""
+        return self.url or self.file or ""

@@ -66,7 +66,8 @@ class Executor:
         self._tasks = settings.root / "tasks"
         self._folders = TaskFolders(self._tasks)
         self._stager = Stager(storage, settings.root / "cache")
-        self._account = account_named(settings.task_account) if settings.task_account is not None else None
+        name = settings.task_account
+        self._account = account_named(name, settings.task_launcher) if name is not None else None
         self._lock = threading.Lock()
         self._begun: dict[str, _Begun] = {}
         self._records: dict[str, object] = {}
@@ -149,6 +150,7 @@ class Executor:
         settings = self._settings
         mark = str(folder.path)
         names = task_names(message, definition, task, (settings.pool, settings.node_id), folder, mark)
+        names = {**settings.environment, **names}
         return Command(
             arguments=definition.command,
             working_directory=folder.working_directory,

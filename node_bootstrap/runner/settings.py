@@ -1,13 +1,17 @@
 """What the runner is told at its start: the settings file that stage 0 wrote."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerSettings:
-    """The settings of one node. `root` is the runner's own folder; `task_account` runs the tasks where it is given."""
+    """The settings of one node. `root` is the runner's own folder; `task_account` runs the tasks where it is given.
+
+    `task_launcher` starts them as that account where Python cannot (Windows). `environment` is the pool's, for tasks.
+    """
 
     node_id: str
     pool: str
@@ -21,6 +25,8 @@ class RunnerSettings:
     bundle_sha256: str
     root: Path
     task_account: str | None = None
+    task_launcher: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_settings(path: Path) -> RunnerSettings:
@@ -40,6 +46,8 @@ def read_settings(path: Path) -> RunnerSettings:
             bundle_sha256=str(fields["bundle_sha256"]),
             root=Path(fields["root"]),
             task_account=fields.get("task_account") or None,
+            task_launcher=Path(fields["task_launcher"]) if fields.get("task_launcher") else None,
+            environment={str(name): str(value) for name, value in fields.get("environment", {}).items()},
         )
     except KeyError as error:
         raise ValueError(f"{path}: the field {error} is missing; stage 0 of the same version writes it") from error

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from node_bootstrap.protocol import FileRef
-from node_bootstrap.runner.account import Account
+from node_bootstrap.runner.account import Account, hand_over
 from node_bootstrap.runner.staging import within
 
 STDOUT = "stdout.txt"
@@ -73,8 +73,7 @@ class TaskFolder:
         if account is None:
             return
         for top in (self.working_directory, self.temporary):
-            for path in (top, *top.rglob("*")):
-                shutil.chown(path, account.name, account.group)
+            hand_over(top, account)
 
     def remove(self) -> None:
         """Remove it, as far as the system lets us."""

@@ -139,7 +139,11 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
     if _WINDOWS:
         # CreateProcess looks along the runner's own PATH, not the task's.
         arguments[0] = shutil.which(arguments[0], path=command.environment.get("PATH")) or arguments[0]
-    account = command.account
+    # Where a launcher switches accounts, it does it all; elsewhere Python does.
+    launcher = command.account.launcher if command.account is not None else None
+    account = command.account if launcher is None else None
+    if command.account is not None and launcher is not None:
+        arguments = [str(launcher), "run-as", command.account.name, *arguments]
     with command.stdout.open("wb") as stdout, command.stderr.open("wb") as stderr:
         return subprocess.Popen(
             arguments,

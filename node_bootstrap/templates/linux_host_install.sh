@@ -69,41 +69,7 @@ if [[ -n "${MILLPOND_DATA_DISK_0:-}" ]]; then
   mkdir -p "$data"
 else
   data="$state/data"
-  # By its number, as names such as sdc change; the second path is that of sizes with NVMe disks.
-  device=""
-  for ((tries = 0; tries < 60; tries++)); do
-    for link in /dev/disk/azure/scsi1/lun0 /dev/disk/azure/data/by-lun/0; do
-      [[ -e "$link" ]] && device="$(readlink -f "$link")"
-    done
-    [[ -n "$device" ]] && break
-    echo "waiting for the data disk"
-    sleep 5
-  done
-  if [[ ! -b "$device" ]]; then
-    echo "there is no data disk with LUN 0; see that it is attached to this machine"
-    false
-  fi
-  # Formatted only when blank: blkid knows of nothing on it (2), and it has no partitions. Any doubt stops here.
-  found=0
-  blkid -p "$device" || found=$?
-  if [[ "$found" == 2 && "$(lsblk -n -o NAME "$device" | wc -l)" == 1 ]]; then
-    mkfs.ext4 -q -L millpond "$device"
-  fi
-  kind="$(blkid -p -o value -s TYPE "$device" || true)"
-  if [[ "$kind" != ext4 ]]; then
-    echo "the data disk has something else on it than our file system (${kind:-no file system}); it is left as it is"
-    false
-  fi
-  disk_id="$(blkid -p -o value -s UUID "$device")"
-  mkdir -p "$data"
-  if ! grep -q "^UUID=$disk_id " /etc/fstab; then
-    sed -i "\\| $data |d" /etc/fstab
-    # nofail: a machine without its disk still starts and can be looked at; the service does not start there.
-    echo "UUID=$disk_id $data ext4 defaults,nofail,x-systemd.device-timeout=90s 0 2" >>/etc/fstab
-    systemctl daemon-reload
-  fi
-  mountpoint -q "$data" || mount "$data"
-  resize2fs "$device"
+  bash "$here/data-disk.sh" "$data"
   chown "$account:$account" "$data"
   chmod 700 "$data"
 fi

@@ -1,5 +1,7 @@
 """Which sides stand beside each other, and at what size."""
 
+import platform
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,7 +39,9 @@ def benches(*, quick: bool) -> tuple[Bench, ...]:
     return (
         _accept(100 if quick else 1),
         _hand_out(100 if quick else 1),
+        _overhead(100 if quick else 1),
         *_decide(quick=quick),
+        _formula(10 if quick else 1000),
         *_local_azure(quick=quick),
     )
 
@@ -65,6 +69,14 @@ def _hand_out(part: int) -> Bench:
     return Bench("hand out and commit: tasks of no work, from accepted to committed", "task", 90.0, sides)
 
 
+def _overhead(part: int) -> Bench:
+    ours = Side("millpond, two nodes of one slot", "millpond_nodes", "overhead", 10_000 // part)
+    peer = Side("hyperqueue, two workers of one cpu", "hyperqueue_cluster", "overhead", 10_000 // part)
+    # There are wheels of it for this kind of machine only.
+    sides = (ours, peer) if (sys.platform, platform.machine()) == ("linux", "x86_64") else (ours,)
+    return Bench("overhead: `true`, each its own process, directory and stdout", "task", 150.0, sides, 400.0)
+
+
 def _decide(*, quick: bool) -> tuple[Bench, ...]:
     return tuple(
         Bench(
@@ -78,6 +90,14 @@ def _decide(*, quick: bool) -> tuple[Bench, ...]:
         )
         for pools in ((1,) if quick else (1, 10, 100))
     )
+
+
+def _formula(count: int) -> Bench:
+    sides = (
+        Side("millpond, evaluate", "formulas", "evaluate", count),
+        Side("millpond, read and check", "formulas", "read", count),
+    )
+    return Bench("formula: one of 100 statements, an hour of samples", "formula", 30.0, sides)
 
 
 def _local_azure(*, quick: bool) -> Iterator[Bench]:

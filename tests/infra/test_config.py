@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from infra.catalog import IMAGES, find_image
 from infra.config import StackConfig, StorageAccess, from_engine, parse
-from infra.durations import parse_duration
 from infra.findings import ConfigError, Finding
 from infra.stacks import settings_of
 from node_bootstrap.render import OperatingSystem
 from scheduler.catalog import VM_SIZES
+from scheduler.durations import parse_duration
 from scheduler.policy import ScalingPolicy
 
 
@@ -134,7 +134,7 @@ def test_all_findings_come_at_once() -> None:
         (
             stack(
                 pools=[pool(image="windows-2022", computer_name_prefix="tencharact")],
-                windows_python={"url": "https://python.example/embed.zip", "sha256": "0" * 64},
+                windows_python={"url": "https://python.example/embed.zip", "sha256": "2" * 64},
             ),
             "millpond:pools[0].computer_name_prefix",
             "at most 8 letters",

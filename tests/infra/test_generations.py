@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.components.machines import Machines, Software
+from infra.components.machines import Machines, Software, build_software
 from infra.components.stage_0 import extension_settings, start_command
 from infra.config import parse
 from infra.generations import generation
@@ -19,7 +19,7 @@ from node_bootstrap.render import OperatingSystem
 GROUP: Mapping[str, Any] = {"name": "d2sv5", "vm_size": "Standard_D2s_v5"}
 POOL: Mapping[str, Any] = {"name": "risk", "image": "ubuntu-24.04"}
 STACK: Mapping[str, Any] = {"environment": "test", "location": "westeurope"}
-PYTHON: Mapping[str, Any] = {"windows_python": {"url": "https://python.example/embed.zip", "sha256": "0" * 64}}
+PYTHON: Mapping[str, Any] = {"windows_python": {"url": "https://python.example/embed.zip", "sha256": "2" * 64}}
 
 
 SUBNET = (
@@ -38,7 +38,9 @@ def machines(
     """The machines of a stack with one group, with changes."""
     pools = [{**POOL, "groups": [{**GROUP, **(group or {})}], **(pool or {})}]
     config = parse({**STACK, "pools": pools, **(stack or {})})
-    software = Software(Bundle(bundle, b""), template)
+    # Packed for real where the bundle's content matters: that takes a while.
+    packed = build_software(config.pools[0]).bundle if "bootstrap" in pools[0] else Bundle(bundle, b"")
+    software = Software(packed, template)
     return Machines(config, config.pools[0], config.pools[0].groups[0], software)
 
 
@@ -87,6 +89,28 @@ def test_tags_and_capacity_never_make_new_machines(tags: dict[str, str], max_nod
     scaling = {"max_nodes": max_nodes, "acceptable_wait": f"{wait}s"}
     changed = machines(stack={"tags": tags}, pool={"tags": tags, "scaling": scaling}, group={"max_nodes": max_nodes})
     assert changed.generation == machines().generation
+
+
+def test_each_wish_of_the_bootstrap_makes_machines_of_its_own() -> None:
+    """No two bootstraps share a generation, on scale sets as on Batch pools; a written default is no change."""
+    command: Mapping[str, Any] = {"name": "setup", "script": "true"}
+    wishes: list[Mapping[str, Any]] = [
+        {},
+        {"time_zone": "Europe/Berlin"},
+        {"environment": {"OMP_NUM_THREADS": "1"}},
+        {"environment": {"OMP_NUM_THREADS": "2"}},
+        {"packages": [{"name": "a", "file": "a.zip", "sha256": "2" * 64, "size": 1}]},
+        {"packages": [{"name": "a", "file": "a.zip", "sha256": "3" * 64, "size": 1}]},
+        {"start_commands": [command]},
+        {"start_commands": [{**command, "script": "false"}]},
+        {"start_commands": [{**command, "retries": 1}]},
+        {"start_commands": [{**command, "timeout": "1m"}]},
+        {"metadata_for_tasks": True},
+    ]
+    for kind in ("scale-set", "batch"):
+        made = [machines(pool={"kind": kind, "bootstrap": wish}).generation for wish in wishes]
+        assert len(set(made)) == len(wishes)
+        assert machines(pool={"kind": kind, "bootstrap": {"time_zone": "UTC"}}).generation == made[0]
 
 
 def test_what_is_left_out_is_the_same_as_its_default() -> None:

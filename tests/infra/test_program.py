@@ -30,7 +30,7 @@ SUBSCRIPTION = "00000000-0000-0000-0000-00000000000a"
 GROUP = {"name": "d2sv5", "vm_size": "Standard_D2s_v5"}
 SPOT = {"name": "spot", "vm_size": "Standard_D4s_v5", "priority": "spot"}
 STACK: Mapping[str, Any] = {
-    "windows_python": {"url": "https://python.example/embed.zip", "sha256": "0" * 64},
+    "windows_python": {"url": "https://python.example/embed.zip", "sha256": "2" * 64},
     "environment": "test",
     "location": "westeurope",
     "pools": [

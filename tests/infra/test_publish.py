@@ -1,9 +1,11 @@
 """Bundles and settings are written once, after what they need, and a role that spreads is waited for."""
 
+import hashlib
 import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import requests
@@ -171,4 +173,38 @@ def test_an_archive_that_cannot_be_had_is_said(service: BlobServiceClient, accou
     """Without it no node could boot, so the settings that would buy nodes are not written."""
     with pytest.raises(PublishError, match="check millpond:windows_python"):
         publish(service, settings(), [mirrored("https://127.0.0.1:9/p.zip", "a" * 64)], patience(Watch()))
+    assert account.puts == []
+
+
+def test_a_file_of_this_machine_is_checked_and_uploaded_once(
+    service: BlobServiceClient, account: Account, tmp_path: Path
+) -> None:
+    """By its path it is read, compared by hash and size, and written; the second time it is not even read."""
+    path = tmp_path / "python.zip"
+    path.write_bytes(b"an interpreter")
+    sha256 = hashlib.sha256(b"an interpreter").hexdigest()
+    file = mirrored_artifact(str(path), sha256, size=14, suffix=".zip", setting="windows_python")
+    publish(service, settings(), [file], patience(Watch()))
+    assert account.blobs[f"/bundles/{sha256}.zip"] == b"an interpreter"
+    path.unlink()
+    publish(service, settings(), [file], patience(Watch()))
+    assert account.puts == [f"/bundles/{sha256}.zip", "/scheduler/settings.json"]
+
+
+@pytest.mark.parametrize(
+    ("sha256", "size", "said"),
+    [
+        ("a" * 64, 14, "nothing of it was used. If the file's publisher names"),
+        (hashlib.sha256(b"an interpreter").hexdigest(), 15, "has 14 bytes, and millpond:windows_python says 15"),
+    ],
+)
+def test_another_file_than_pinned_is_not_uploaded(
+    service: BlobServiceClient, account: Account, tmp_path: Path, sha256: str, size: int, said: str
+) -> None:
+    """A wrong hash or a wrong size stops the deployment before the settings that would buy nodes."""
+    path = tmp_path / "python.zip"
+    path.write_bytes(b"an interpreter")
+    file = mirrored_artifact(str(path), sha256, size=size, suffix=".zip", setting="windows_python")
+    with pytest.raises(PublishError, match=said):
+        publish(service, settings(), [file], patience(Watch()))
     assert account.puts == []

@@ -44,7 +44,9 @@ def serve() -> Iterator[Azure]:
                 state.refusals -= 1
                 self._answer(403, b"AuthorizationPermissionMismatch")
             elif self.headers["Authorization"] == f"Bearer {TOKEN}" and parts.path in state.blobs:
-                self._answer(200, state.blobs[parts.path])
+                first, _, last = (self.headers["x-ms-range"] or "").removeprefix("bytes=").partition("-")
+                data = state.blobs[parts.path]
+                self._answer(200, data[int(first) : int(last) + 1] if last else data)
             else:
                 self._answer(404, b"BlobNotFound")
 

@@ -49,9 +49,15 @@ def test_the_runner_starts_from_the_bundle_alone(tmp_path: Path) -> None:
 
 
 def test_systems_differ_by_their_install_script() -> None:
-    """Linux gets install.sh, Windows install.ps1."""
+    """Linux gets bash, Windows PowerShell and the source of its service."""
     names = {}
     for system in OperatingSystem:
         with tarfile.open(fileobj=io.BytesIO(build_bundle(system).data)) as archive:
             names[system] = set(archive.getnames())
-    assert names[OperatingSystem.LINUX] ^ names[OperatingSystem.WINDOWS] == {"install.sh", "install.ps1"}
+    assert names[OperatingSystem.LINUX] ^ names[OperatingSystem.WINDOWS] == {
+        "install.sh",
+        "close-metadata.sh",
+        "data-disk.sh",
+        "install.ps1",
+        "service.cs",
+    }

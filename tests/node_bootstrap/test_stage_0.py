@@ -76,7 +76,7 @@ def test_a_node_boots_once_its_roles_have_spread(azure: Azure, bundle: Bundle, t
     """Refused twice, it waits; then the runner runs from the bundle, each step is recorded, and no token is seen."""
     azure.refusals = 2
     done = boot(azure, bundle, tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     pid = runner_of(tmp_path)
     try:
         assert [(record.step, record.exit_code) for record in azure.records()] == [
@@ -110,9 +110,9 @@ def test_a_pinned_python_runs_all_that_follows(azure: Azure, bundle: Bundle, tmp
     digest = hashlib.sha256(archive).hexdigest()
     azure.blobs[f"/bundles/{digest}.tar.gz"] = archive
     done = boot(azure, bundle, tmp_path, python_sha256=digest)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     os.kill(runner_of(tmp_path), 9)
-    assert [record.step for record in azure.records()] == ["stage-0", "fetch", "install", "service"]
+    assert [record.step for record in azure.records()] == ["stage-0", "fetch", "python", "install", "service"]
     assert "node_bootstrap.runner.boot_record" in (tmp_path / "used").read_text()
     assert f"-m node_bootstrap.runner {tmp_path}/" in (tmp_path / "used").read_text()
 

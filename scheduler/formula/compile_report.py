@@ -1,0 +1,133 @@
+"""What becomes of each rule of a scaling policy in a formula: kept, approximated or lost, and what to do then."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from scheduler.policy import ScalingPolicy
+
+_OUTSIDE = "let Millpond's scheduler size the pool, or watch for it outside the formula"
+
+
+class Standing(StrEnum):
+    """How much of a rule a formula can hold."""
+
+    EXACT = "exact"
+    APPROXIMATED = "approximated"
+    NOT_EXPRESSED = "not expressed"
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One rule of a policy: its field (or what it is about), how it is rendered, what is lost, what to do about it."""
+
+    name: str
+    standing: Standing
+    how: str
+    loss: str = ""
+    advice: str = ""
+
+
+def elements(policy: ScalingPolicy, *, spot: bool, interval: timedelta) -> tuple[Element, ...]:
+    """Tell what becomes of a policy, the rules that are kept first."""
+    told = (*_kept(policy), *_approximated(policy, interval), *_lost(policy))
+    known = {element.name for element in told}
+    unknown = tuple(
+        Element(
+            field.name,
+            Standing.NOT_EXPRESSED,
+            f"this setting ({getattr(policy, field.name)!s}) has no rendering in a formula",
+            "the formula sizes the pool as if it were not set",
+            _OUTSIDE,
+        )
+        for field in dataclasses.fields(policy)
+        if field.name not in known
+    )
+    return (*told, *_preemption(spot=spot), *unknown)
+
+
+def _kept(policy: ScalingPolicy) -> Iterator[Element]:
+    exact = Standing.EXACT
+    yield Element("min_nodes", exact, f"max({policy.min_nodes}, ...) is applied last, without samples too")
+    yield Element("max_nodes", exact, f"min({policy.max_nodes}, ...) is applied after everything but the minimum")
+    wait = _words(policy.acceptable_wait)
+    how = f"the seconds of waiting tasks and half of the running ones, over {wait}, rounded up"
+    yield Element("acceptable_wait", exact, f"{how}; never fewer slots than run, never more than tasks")
+    how = "without a sample in 5 minutes the target stays as it is, within the bounds"
+    yield Element("unknown demand", exact, how)
+
+
+def _approximated(policy: ScalingPolicy, interval: timedelta) -> Iterator[Element]:
+    roughly = Standing.APPROXIMATED
+    time = _words(policy.default_task_time)
+    yield Element(
+        "default_task_time",
+        roughly,
+        f"every task is counted with {time}",
+        "a formula sees no run times: tasks that take twice as long get half of the nodes they need",
+        "set default_task_time to the mean of your tasks and compile again when it changes",
+    )
+    idle = _words(policy.idle_timeout)
+    yield Element(
+        "idle_timeout",
+        roughly,
+        f"as many nodes stay as tasks have run on at once within {idle}",
+        "it is counted over the pool, not for each node: a node may go earlier, and which one goes Azure decides",
+    )
+    yield Element(
+        "nodes that work",
+        roughly,
+        "taskcompletion lets running tasks end",
+        "Azure picks the nodes: one that works may be chosen while another idles, and takes no new task",
+    )
+    often = _words(interval)
+    yield Element(
+        "how often it is decided",
+        roughly,
+        f"Azure evaluates every {often}",
+        f"work that arrives just after an evaluation waits {often} more, and idle nodes stay as much longer",
+        "5 minutes is the shortest interval that Azure takes",
+    )
+
+
+def _lost(policy: ScalingPolicy) -> Iterator[Element]:
+    lost = Standing.NOT_EXPRESSED
+    yield Element(
+        "overdue tasks",
+        lost,
+        "a formula does not see how long a task has waited",
+        "the extra slots for tasks that have waited beyond acceptable_wait are not given",
+        "choose a shorter acceptable_wait if long tasks hold up short ones",
+    )
+    for name, what in (
+        ("boot_deadline", "nodes that do not come up keep counting as current"),
+        ("silence_deadline", "a node that went silent is not replaced"),
+    ):
+        how = f"a formula names no node and knows no times of nodes ({_words(getattr(policy, name))})"
+        yield Element(name, lost, how, what, "remove unusable nodes outside the formula (`az batch node delete`)")
+    yield Element(
+        "max_failed_boots",
+        lost,
+        "a formula has no memory and sees no start task fail",
+        f"nodes are bought on and on where boots fail, beyond {policy.max_failed_boots} in a row",
+        _OUTSIDE,
+    )
+
+
+def _preemption(*, spot: bool) -> Iterator[Element]:
+    if spot:
+        yield Element(
+            "preempted nodes",
+            Standing.APPROXIMATED,
+            "Azure tries to fill the Spot target again",
+            "$CurrentLowPriorityNodes counts preempted nodes too, so after preemptions too many may stay for a while",
+        )
+
+
+def _words(span: timedelta) -> str:
+    seconds = span.total_seconds()
+    if seconds >= 60 and seconds % 60 == 0:  # noqa: PLR2004  seconds of a minute
+        return f"{seconds / 60:g} min"
+    return f"{seconds:g} s"
