@@ -39,6 +39,7 @@ def benches(*, quick: bool) -> tuple[Bench, ...]:
     return (
         _accept(100 if quick else 1),
         _hand_out(100 if quick else 1),
+        _run_tasks(100 if quick else 1),
         _overhead(100 if quick else 1),
         *_decide(quick=quick),
         _formula(10 if quick else 1000),
@@ -67,6 +68,11 @@ def _hand_out(part: int) -> Bench:
         Side("huey, one worker", "huey_queue", "hand-out", 5_000 // part),
     )
     return Bench("hand out and commit: tasks of no work, from accepted to committed", "task", 90.0, sides)
+
+
+def _run_tasks(part: int) -> Bench:
+    sides = (Side("runner of one slot, storage in memory", "task_runner", "one-node", 2_000 // part),)
+    return Bench("run: tasks of the command `true`, each a process, from message to manifest", "task", 60.0, sides)
 
 
 def _overhead(part: int) -> Bench:
