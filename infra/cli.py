@@ -17,7 +17,7 @@ import typer
 from typer.core import CompletionItem, TyperGroup  # type: ignore[attr-defined]  # typer's own, told by it to nobody
 
 from infra.local.layout import LocalAzureError
-from infra.stacks import DEFAULT_STACK, environment_if_up
+from infra.stacks import DEFAULT_STACK, environment_if_any
 from scheduler.cli.group import EXIT_CODES, FAILED, CommandGroup
 
 HELP = """
@@ -127,7 +127,7 @@ class Root(CommandGroup):
             meant = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(COMMANDS)}."
             ctx.fail(f"No such command {name!r}. {meant}")
         if name in COMMANDS and COMMANDS[name].speaks_to_stack:
-            os.environ.update(environment_if_up(stack_of(args[1:], os.environ)))
+            os.environ.update(environment_if_any(stack_of(args[1:], os.environ)))
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
