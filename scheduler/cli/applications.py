@@ -10,7 +10,7 @@ import typer
 
 from node_bootstrap.protocol import ApplicationPackage
 from scheduler.cli.connection import scheduler_of, storage_of
-from scheduler.cli.group import DEFAULT_STACK, AsJson, Stack, group
+from scheduler.cli.group import DEFAULT_STACK, AsJson, Stack, examples, group
 from scheduler.cli.tables import applications_table, console, print_json, size
 from scheduler.cli.upload import upload as upload_files
 from scheduler.errors import InvalidRequestError
@@ -28,7 +28,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The application's nam
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="Any text of letters, digits and inner - _ .")]
 
 
-@application.command()
+@application.command(epilog=examples("millpond application upload tool 1.2 build/tool --default"))
 def upload(
     name: Name,
     version: Version,
@@ -53,7 +53,7 @@ def upload(
         console().print(f"{name}:{version}: {size(made.file.length)}, {how}{mark}", markup=False)
 
 
-@application.command(name="list")
+@application.command(name="list", epilog=examples("millpond application list"))
 def list_applications(stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> None:
     """List every version of every application."""
     with scheduler_of(stack) as service:
@@ -64,7 +64,7 @@ def list_applications(stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> 
         console().print(applications_table(found))
 
 
-@application.command()
+@application.command(epilog=examples("millpond application delete tool 1.1"))
 def delete(name: Name, version: Version, stack: Stack = DEFAULT_STACK) -> None:
     """Remove a version; jobs that were submitted with it keep it."""
     with scheduler_of(stack) as service:

@@ -161,7 +161,7 @@ def cancel(job_id: JobId, stack: Stack = DEFAULT_STACK, as_json: AsJson = False)
     _tell(found, as_json=as_json)
 
 
-@job.command()
+@job.command(epilog=examples("millpond job requeue JOB", "millpond job requeue JOB --task 3 --task 7"))
 def requeue(
     job_id: JobId,
     failed: Annotated[
@@ -185,7 +185,7 @@ def requeue(
     _tell(found, as_json=as_json)
 
 
-@job.command(name="set-priority")
+@job.command(name="set-priority", epilog=examples("millpond job set-priority JOB 10"))
 def set_priority(
     job_id: JobId,
     priority: Annotated[int, typer.Argument(metavar="PRIORITY", help="Higher goes first.")],
@@ -198,7 +198,7 @@ def set_priority(
     _tell(found, as_json=as_json)
 
 
-@job.command()
+@job.command(epilog=examples("millpond job delete JOB --yes"))
 def delete(
     job_id: JobId,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

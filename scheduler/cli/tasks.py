@@ -84,7 +84,7 @@ class Shown(StrEnum):
 _RESULTS: Mapping[Shown, TaskResult] = MappingProxyType({Shown(result.value): result for result in TaskResult})
 
 
-@task.command(name="list")
+@task.command(name="list", epilog=examples("millpond task list JOB --state failure"))
 def list_tasks(
     job_id: JobId,
     state: Annotated[Shown | None, typer.Option("--state", help="Only tasks that stand so.")] = None,
@@ -102,7 +102,7 @@ def list_tasks(
         console().print(tasks_table(found))
 
 
-@task.command()
+@task.command(epilog=examples("millpond task show JOB 3"))
 def show(
     job_id: JobId,
     number: TaskNumber,

@@ -309,7 +309,7 @@ def test_help_tells_the_exit_codes(group: object) -> None:
     assert "Exit codes: 0 done, 1 the job failed" in CliRunner().invoke(group, ["--help"]).stdout  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("group", [job, task, pool, node, scheduler, why, ui])
+@pytest.mark.parametrize("group", [job, task, application, pool, node, scheduler, why, ui])
 def test_every_command_has_an_example(group: typer.Typer) -> None:
     """The help of each command ends with how it is used, in a line that begins as a user would."""
     for command in typer.main.get_command(group).commands:  # type: ignore[attr-defined]
