@@ -157,7 +157,10 @@ class Executor:
             ending = process.run(command, definition.exit_codes, follower.meanwhile)
         # What a run that failed has written is of no use to anyone but a person; its logs are.
         patterns = definition.output_patterns if ending.outcome in {Outcome.SUCCESS, Outcome.IGNORABLE} else ()
-        return ending, kept_files(folder, patterns, follower.finish())
+        kept = kept_files(folder, patterns, follower.finish())
+        if kept.unmatched and not ending.reason:
+            ending = replace(ending, reason=f"no file matches {', '.join(map(repr, kept.unmatched))} of its outputs")
+        return ending, kept
 
     def _command(
         self,

@@ -214,6 +214,13 @@ if index == 1:
     assert list((node.settings.root / "tasks").iterdir()) == []
 
 
+def test_a_success_without_its_outputs_says_so(node: Node) -> None:
+    """A pattern that matches nothing is no failure, as in Azure Batch, and stands in the report."""
+    node.hand_out(script(node, "pass", 1, output_patterns=("*.png", "log/*")), 10)
+    report = node.wait_for_reports(1)[10]
+    assert (report.outcome, report.reason) == (Outcome.SUCCESS, "no file matches '*.png', 'log/*' of its outputs")
+
+
 def test_a_task_finds_what_is_its_alone_and_what_is_missing(node: Node) -> None:
     """Of inputs resolved one by one each task gets its own; the list of what is missing is a file for all."""
     text = "import pathlib\nprint(*(f'{p}={p.read_text()!r}' for p in sorted(pathlib.Path('a').rglob('*.txt'))))"
