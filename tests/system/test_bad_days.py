@@ -227,7 +227,7 @@ def test_every_task_has_ended_once_with_its_own_result(day: BadDay) -> None:
     project.millpond("job", "outputs", day.job_id, "--to", str(to))
     wrong = [i for i in range(TASKS) if (to / "square" / str(i) / "n").read_text() != f"{i * i}\n"]
     assert wrong == []
-    assert (to / "sum" / "0" / "sum").read_text() == str(sum(i * i for i in range(TASKS)))
+    assert (to / "sum" / "0" / "sum").read_text() == f"{sum(i * i for i in range(TASKS))}\n"
     eventually(lambda: set(day.depths().values()) == {0} and EVENTS_QUEUE in day.depths(), "the queues are empty")
 
 
