@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-az test-clients lint format bench lock clean
+.PHONY: help setup demo test test-exactness test-az test-clients lint format bench lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ test: setup lint ## Check style, types and all tests
 
 test-az: setup ## Test the local Azure with the unmodified az command line (fetches 733 MB once)
 	@MILLPOND_TEST_AZ=1 $(BIN)/python -m pytest tests/clients/az
+
+test-exactness: setup ## Replay the largest known answers, and a million jobs for each law
+	@MILLPOND_TEST_EXACTNESS=1 $(BIN)/python -m pytest -n 2 --timeout 900 tests/scheduler/simulator/test_known_answers.py tests/scheduler/simulator/test_analytic_laws.py
 
 test-clients: setup ## Test the local Azure with the Azure SDKs for JavaScript and Go
 	@MILLPOND_TEST_CLIENTS=1 $(BIN)/python -m pytest tests/clients/js tests/clients/go

@@ -62,6 +62,19 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "pool": Command(
             "scheduler.cli.pools", "pool", "Look at pools, nodes and scaling decisions.", speaks_to_stack=True
         ),
+        "simulate": Command(
+            "scheduler.cli.simulate", "commands", "Replay a workload through scaling policies.", part="simulate"
+        ),
+        "tune": Command(
+            "scheduler.cli.simulate", "commands", "Find the setting that serves an objective.", part="tune"
+        ),
+        "history": Command(
+            "scheduler.cli.simulate",
+            "commands",
+            "Write a pool's history, for `simulate` and `tune`.",
+            part="history",
+            speaks_to_stack=True,
+        ),
         "scheduler": Command(
             "scheduler.cli.process", "scheduler", "Run the scheduler of a stack.", speaks_to_stack=True
         ),

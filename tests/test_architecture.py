@@ -24,7 +24,7 @@ SCHEDULER_LAYERS = (
     ("scheduler.autoscale", "scheduler.dispatch", "scheduler.formula"),
     ("scheduler.ports",),
     ("scheduler.controller", "scheduler.service", "scheduler.adapters"),
-    ("scheduler.app",),
+    ("scheduler.app", "scheduler.simulator"),
     ("scheduler.api",),
     ("scheduler.cli",),
     ("scheduler.__main__",),
@@ -137,6 +137,25 @@ def test_formulas_are_used_by_people_and_the_simulator_only() -> None:
     """Nothing that decides or runs anything depends on the language of Azure Batch formulas."""
     users = {name for name, targets in GRAPH.items() if any(under(target, "scheduler.formula") for target in targets)}
     assert [name for name in sorted(users) if not any(under(name, user) for user in FORMULA_USERS)] == []
+
+
+def test_the_simulator_serves_the_command_line_alone() -> None:
+    """What runs in production imports nothing of the simulator, and that imports nothing of the wiring."""
+    users = {name for name, targets in GRAPH.items() for target in targets if under(target, "scheduler.simulator")}
+    assert [n for n in users if not under(n, "scheduler.simulator") and not under(n, "scheduler.cli")] == []
+    wanted = (
+        "scheduler.autoscale", "scheduler.dispatch", "scheduler.adapters.memory", "scheduler.controller",
+        "scheduler.model", "scheduler.policy", "scheduler.catalog", "scheduler.errors", "scheduler.simulator",
+        "scheduler.ports",
+    )  # fmt: skip
+    wrong = [
+        (name, target)
+        for name, targets in GRAPH.items()
+        if under(name, "scheduler.simulator")
+        for target in targets
+        if under(target, "scheduler") and not any(under(target, each) for each in wanted)
+    ]
+    assert wrong == []
 
 
 def test_the_program_knows_nothing_of_the_local_azure() -> None:

@@ -1,0 +1,1 @@
+"""Scaling policies that the simulator replays."""

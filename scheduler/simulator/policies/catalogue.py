@@ -1,0 +1,110 @@
+"""The policies by name, each with its settings and their defaults; a new one is a line here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, cast
+
+from scheduler.errors import InvalidRequestError, NotFoundError
+from scheduler.policy import ScalingPolicy
+from scheduler.simulator.interface import FleetPolicy, Policy
+from scheduler.simulator.policies.own import own_policy
+from scheduler.simulator.policies.simple import FixedPool, QueueDepth
+from scheduler.simulator.quantities import Scalar, merged
+from scheduler.simulator.world import World
+
+AnyPolicy = Policy[Any] | FleetPolicy[Any]
+
+_NOT_SETTINGS = {"name", "detail"}
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyKind:
+    """A policy that can be chosen.
+
+    settings  names and defaults; spans of time are seconds
+    sweep     values that a search tries, for the settings that matter
+    """
+
+    name: str
+    summary: str
+    settings: Mapping[str, Scalar]
+    make: Callable[[World, Mapping[str, Scalar]], AnyPolicy]
+    sweep: Mapping[str, tuple[Scalar, ...]]
+
+
+def simple_kind(
+    name: str, kind: type[Any], summary: str, sweep: Mapping[str, tuple[Scalar, ...]] = MappingProxyType({})
+) -> PolicyKind:
+    """Make a kind of a dataclass whose fields are its settings."""
+    defaults = {
+        field.name: cast("Scalar", field.default)
+        for field in fields(kind)
+        if field.name not in _NOT_SETTINGS and field.default is not MISSING
+    }
+    return PolicyKind(name, summary, defaults, lambda _, settings: cast("AnyPolicy", kind(**settings)), sweep)
+
+
+_SPANS = ("acceptable_wait", "default_task_time", "idle_timeout", "boot_deadline", "silence_deadline")
+_RULES = ScalingPolicy()
+_OWN_DEFAULTS: dict[str, Scalar] = {
+    field.name: getattr(_RULES, field.name).total_seconds() if field.name in _SPANS else getattr(_RULES, field.name)
+    for field in fields(ScalingPolicy)
+    if field.name != "max_nodes"
+}
+
+
+def _own(world: World, settings: Mapping[str, Scalar]) -> AnyPolicy:
+    interval = cast("float", settings["interval"])
+    rules: dict[str, Any] = {name: value for name, value in settings.items() if name != "interval"}
+    for name in _SPANS:
+        rules[name] = timedelta(seconds=rules[name])
+    most = [group.max_nodes for _, group in world.groups]
+    rules["max_nodes"] = 100_000 if None in most else sum(cast("list[int]", most))
+    try:
+        return own_policy(world, ScalingPolicy(**rules), interval=interval)
+    except ValueError as error:
+        raise InvalidRequestError(f"millpond: {error}") from error
+
+
+KINDS: tuple[PolicyKind, ...] = (
+    PolicyKind(
+        "millpond",
+        "ours, as the scheduler runs it: work begun within an acceptable wait",
+        MappingProxyType({"interval": 5.0, **_OWN_DEFAULTS}),
+        _own,
+        MappingProxyType(
+            {
+                "acceptable_wait": (1.0, 60.0, 180.0, 300.0, 600.0, 1200.0, 2400.0),
+                "idle_timeout": (30.0, 120.0, 300.0, 900.0),
+            }
+        ),
+    ),
+    simple_kind(
+        "queue-depth",
+        QueueDepth,
+        "a node for each waiting job, and an idle time-out; asked after every event",
+        MappingProxyType({"idle_timeout": (0.0, 60.0, 120.0, 240.0, 480.0, 900.0, 1800.0, 3600.0)}),
+    ),
+    simple_kind(
+        "fixed",
+        FixedPool,
+        "a pool that always has so many nodes",
+        MappingProxyType({"nodes": (1, 2, 5, 10, 20, 50, 100, 200, 500)}),
+    ),
+)
+
+
+def kind_of(name: str) -> PolicyKind:
+    """Find a kind by its name."""
+    for kind in KINDS:
+        if kind.name == name:
+            return kind
+    raise NotFoundError(f"there is no policy {name!r}; there are: {', '.join(kind.name for kind in KINDS)}")
+
+
+def make_policy(name: str, world: World, given: Mapping[str, str]) -> AnyPolicy:
+    """Make a policy with settings as people write them."""
+    kind = kind_of(name)
+    return kind.make(world, merged(f"the policy {name}", kind.settings, given))

@@ -1,0 +1,210 @@
+"""Our own decision inside the simulator: its real inputs are made from what is seen, its plan becomes orders."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
+
+from scheduler.autoscale.assess import BACK_OFF
+from scheduler.autoscale.decide import decide
+from scheduler.autoscale.plan import Action, Drain, GroupFleet, GroupHistory, Hold, Remove, ScaleOut, Undrain
+from scheduler.dispatch.run_times import POOL_SPAN, moving_mean
+from scheduler.errors import CapacityErrorKind
+from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, PoolDemand
+from scheduler.policy import ScalingPolicy
+from scheduler.simulator.interface import Detail, NodeView, Observation, Orders
+from scheduler.simulator.world import World
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+_PHASES = {
+    "booting": NodePhase.BOOTING,
+    "up": NodePhase.WORKING,
+    "draining": NodePhase.DRAINING,
+    "drained": NodePhase.DRAINED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OwnState:
+    """What the scheduler keeps in its store, as far as the decision reads it."""
+
+    histories: Mapping[GroupKey, GroupHistory]
+    mean_run: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPolicy:
+    """`scheduler.autoscale.decide` over all pools and groups of a world.
+
+    A task is a slot of a job, as the runner counts them. What was asked for is listed at once. With `skips` it is not
+    asked again before something happens, or before the next time at which one of its deadlines passes: the answer
+    would be the same (the tests compare both ways).
+    """
+
+    groups: tuple[NodeGroup, ...]
+    policies: Mapping[str, ScalingPolicy]
+    interval: float | None = 5.0
+    skips: bool = True
+    name: str = "millpond"
+    detail: Detail = Detail.NODES
+
+    def start(self) -> OwnState:
+        """Begin without any history."""
+        return OwnState({group.key: GroupHistory() for group in self.groups})
+
+    def decide_all(self, seen: tuple[Observation, ...], state: OwnState) -> tuple[tuple[Orders, ...], OwnState]:
+        """Decide as the controller does, and give its actions as orders."""
+        now = _instant(seen[0].now)
+        pools = {group.key.pool: one for group, one in zip(self.groups, seen, strict=True)}
+        means = dict(state.mean_run)
+        for pool, one in pools.items():
+            if one.finished:
+                mean, measured = means.get(pool, (0.0, 0))
+                known = mean if measured else None
+                means[pool] = moving_mean(known, measured, one.finished, POOL_SPAN), measured + len(one.finished)
+        histories = {
+            group.key: _happened(state.histories[group.key], one, now)
+            for group, one in zip(self.groups, seen, strict=True)
+        }
+        fleet = tuple([_fleet(group, one) for group, one in zip(self.groups, seen, strict=True)])
+        demand = {pool: _demand(one, means.get(pool)) for pool, one in pools.items()}
+        plan = decide(self.policies, demand, fleet, histories, now)
+        actions: dict[GroupKey, list[Action]] = {group.key: [] for group in self.groups}
+        for action in plan.actions:
+            actions[action.group].append(action)
+            if isinstance(action, ScaleOut):
+                histories[action.group] = replace(histories[action.group], ordered_at=now)
+        orders = tuple(
+            [
+                _orders(actions[group.key], self._again_at(one, histories[group.key], self.policies[group.key.pool]))
+                for group, one in zip(self.groups, seen, strict=True)
+            ]
+        )
+        return orders, OwnState(histories, means)
+
+    def _again_at(self, seen: Observation, history: GroupHistory, policy: ScalingPolicy) -> float | None:
+        """Give the first time at which a deadline passes that the decision looks at."""
+        if not self.skips:
+            return None
+        boot = policy.boot_deadline.total_seconds()
+        # Nodes are drained by how long they have been idle, and a short pool buys: both may change at each deadline.
+        times = [since + policy.idle_timeout.total_seconds() for since in seen.idle_since]
+        times += [since + boot for since in seen.booting_since]
+        times += [node.requested_at + boot for node in seen.nodes if node.phase == "draining" and node.ready_at is None]
+        if seen.oldest_waiting_at is not None:
+            # One step later: a task is overdue when it has waited for longer than both together.
+            times.append(seen.oldest_waiting_at + policy.acceptable_wait.total_seconds() + boot + (self.interval or 0))
+        if history.refused_at is not None and history.refused_kind is not None:
+            times.append(_seconds(history.refused_at + BACK_OFF[history.refused_kind]))
+        if history.failed_boot_at is not None:
+            times.append(_seconds(history.failed_boot_at + policy.boot_deadline))
+        return min((at for at in times if at > seen.now), default=math.inf)
+
+
+def own_policy(
+    world: World, policy: ScalingPolicy, *, interval: float = 5.0, name: str = "millpond", skips: bool = True
+) -> OwnPolicy:
+    """Make our policy for a world, the same rules for each of its pools."""
+    groups = tuple(
+        NodeGroup(
+            key=GroupKey(pool.name, group.name, "simulated"),
+            scale_set=f"{pool.name}-{group.name}",
+            queue=f"{pool.name}-{group.name}",
+            vm_size=group.vm_size,
+            priority=GroupPriority.SPOT if group.spot else GroupPriority.REGULAR,
+            task_slots=group.slots,
+            max_nodes=policy.max_nodes if group.max_nodes is None else group.max_nodes,
+        )
+        for pool, group in world.groups
+    )
+    return OwnPolicy(groups, {pool.name: policy for pool in world.pools}, interval, skips, name)
+
+
+def _demand(seen: Observation, mean: tuple[float, int] | None) -> PoolDemand:
+    oldest = None if seen.oldest_waiting_at is None else _instant(seen.oldest_waiting_at)
+    return PoolDemand(
+        active_tasks=seen.waiting_slots,
+        running_tasks=seen.running_slots,
+        mean_task_seconds=None if mean is None else mean[0],
+        oldest_active_at=oldest,
+    )
+
+
+def _fleet(group: NodeGroup, seen: Observation) -> GroupFleet:
+    node_of = _converter(group)
+    return GroupFleet(group, tuple([node_of(view) for view in seen.nodes]), len(seen.nodes))
+
+
+@lru_cache(maxsize=256)
+def _converter(group: NodeGroup) -> Callable[[NodeView], Node]:
+    """Give what makes the rows of a group's nodes; a node that has not changed keeps its row."""
+    return lru_cache(maxsize=16384)(partial(_node, group))
+
+
+def _node(group: NodeGroup, view: NodeView) -> Node:
+    # Names sort as numbers do, so that the order of nodes is that in which they were asked for.
+    node_id = f"{group.scale_set}_{view.number:08d}"
+    ready_at = None if view.ready_at is None else _instant(view.ready_at)
+    return Node(
+        node_id=node_id,
+        group=group.key,
+        instance_id=str(view.number),
+        phase=_PHASES[view.phase],
+        control_number=1,
+        incarnation=None if ready_at is None else node_id,
+        first_seen_at=_instant(view.requested_at),
+        ready_at=ready_at,
+        status_at=ready_at,
+        idle_since=None if view.idle_since is None else _instant(view.idle_since),
+        held=("job",) * view.used,
+    )
+
+
+def _happened(history: GroupHistory, seen: Observation, now: datetime) -> GroupHistory:
+    """Keep what became of boots and orders since the last decision."""
+    if seen.boots and history.failed_boots:
+        history = replace(history, failed_boots=0, failed_boot_at=None)
+    if seen.failed_boots:
+        history = replace(history, failed_boots=history.failed_boots + seen.failed_boots, failed_boot_at=now)
+    if seen.refused:
+        kind = CapacityErrorKind.ALLOCATION
+        return replace(history, refused_at=now, refused_kind=kind, refused_message="no capacity")
+    if seen.booting and history.refused_at is not None and history.ordered_at is not None:
+        given_since = any(since > _seconds(history.refused_at) for since in seen.booting_since)
+        if given_since:
+            history = replace(history, refused_at=None, refused_kind=None, refused_message="")
+    return history
+
+
+def _orders(actions: list[Action], again_at: float | None) -> Orders:
+    undrain: tuple[int, ...] = ()
+    drain: tuple[int, ...] = ()
+    stop: tuple[int, ...] = ()
+    request = 0
+    for action in actions:
+        match action:
+            case ScaleOut():
+                request += action.count
+            case Undrain():
+                undrain += _numbers(action.nodes)
+            case Drain():
+                drain += _numbers(action.nodes)
+            case Remove():
+                stop += _numbers(action.nodes)
+            case Hold():
+                pass
+    return Orders(undrain=undrain, request=request, drain=drain, stop=stop, wake_at=again_at)
+
+
+def _numbers(names: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple([int(name.rpartition("_")[2]) for name in names])
+
+
+@lru_cache(maxsize=65536)
+def _instant(seconds: float) -> datetime:
+    return EPOCH + timedelta(seconds=seconds)
+
+
+def _seconds(instant: datetime) -> float:
+    return (instant - EPOCH).total_seconds()

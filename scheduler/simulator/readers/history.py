@@ -1,0 +1,126 @@
+"""A pool's own history: the tasks that it ran, as the scheduler's records have them, and how long its nodes booted.
+
+The file is JSON lines: a first line that names pool and version, then one object a line: `{"job", "step", "index",
+"submitted_at", "started_at", "ended_at"}` for a task, `{"boot_seconds"}` for a node that came up.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+from scheduler.errors import InvalidRequestError
+from scheduler.model import Job, Task
+from scheduler.ports.job_service import JobService
+from scheduler.simulator.readers.reading import Problem, Reading, reading_of
+from scheduler.simulator.workload import SimulatedJob
+
+FORMAT = "millpond-history"
+VERSION = 1
+
+
+def record_history(service: JobService, pool: str) -> Iterator[str]:
+    """Give the lines of a pool's history. Tasks that have not both started and ended are left out."""
+    yield json.dumps({"format": FORMAT, "version": VERSION, "pool": pool})
+    jobs = sorted((job for job in service.list_jobs() if job.pool == pool), key=lambda job: job.created_at)
+    for job in jobs:
+        for task in _tasks(service, job):
+            if task.started_at is not None and task.ended_at is not None:
+                yield json.dumps(_record(job, task))
+    for node in service.list_nodes(pool):
+        if node.ready_at is not None:
+            yield json.dumps({"boot_seconds": (node.ready_at - node.first_seen_at).total_seconds()})
+
+
+def read_history(name: str, text: str) -> Reading:
+    """Read a history. A step whose first task began after the last of an earlier step had ended waits for that step."""
+    lines = text.splitlines()
+    _check_heading(name, lines[0] if lines else "")
+    tasks: list[dict[str, Any]] = []
+    boots: list[float] = []
+    problems: list[Problem] = []
+    left_out = 0
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            if "boot_seconds" in record:
+                boots.append(float(record["boot_seconds"]))
+                continue
+            task: dict[str, Any] = {"job": str(record["job"]), "step": str(record["step"])}
+            for moment in ("submitted_at", "started_at", "ended_at"):
+                task[moment] = datetime.fromisoformat(record[moment]).timestamp()
+        except json.JSONDecodeError as error:
+            problems.append(Problem(number, f"it is not JSON: {error.msg}"))
+        except KeyError as error:
+            problems.append(Problem(number, f"{error.args[0]} is missing"))
+        except (TypeError, ValueError) as error:
+            problems.append(Problem(number, f"a value is wrong: {error}"))
+        else:
+            if task["ended_at"] > task["started_at"]:
+                tasks.append(task)
+            else:
+                left_out += 1
+    return reading_of(name, _jobs(tasks), problems, left_out, tuple(boots))
+
+
+def is_history(text: str) -> bool:
+    """Whether a text begins as a history does."""
+    return FORMAT in text.partition("\n")[0]
+
+
+def _tasks(service: JobService, job: Job) -> Iterator[Task]:
+    after = -1
+    while page := service.list_tasks(job.job_id, after=after):
+        yield from page
+        after = page[-1].task_id
+
+
+def _record(job: Job, task: Task) -> dict[str, object]:
+    submitted = job.armed_at or job.created_at
+    return {
+        "job": job.job_id,
+        "step": task.step,
+        "index": task.index,
+        "submitted_at": submitted.isoformat(),
+        "started_at": task.started_at.isoformat() if task.started_at else None,
+        "ended_at": task.ended_at.isoformat() if task.ended_at else None,
+    }
+
+
+def _check_heading(name: str, line: str) -> None:
+    try:
+        heading = json.loads(line)
+    except json.JSONDecodeError:
+        heading = None
+    if not isinstance(heading, dict) or heading.get("format") != FORMAT or heading.get("version") != VERSION:
+        raise InvalidRequestError(
+            f"{name}: line 1: this is no {FORMAT} of version {VERSION}; `millpond history` writes one"
+        )
+
+
+def _jobs(tasks: list[dict[str, Any]]) -> list[SimulatedJob]:
+    jobs = []
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, task in enumerate(tasks):
+        places.setdefault((task["job"], task["step"]), []).append(place)
+    began = {step: min(tasks[place]["started_at"] for place in found) for step, found in places.items()}
+    ended = {step: max(tasks[place]["ended_at"] for place in found) for step, found in places.items()}
+    before = {step: _latest_before(step, places, began, ended) for step in places}
+    for task in tasks:
+        waits_for = before[task["job"], task["step"]]
+        after = tuple(places[waits_for]) if waits_for else ()
+        jobs.append(SimulatedJob(task["submitted_at"], task["ended_at"] - task["started_at"], after=after))
+    return jobs
+
+
+def _latest_before(
+    step: tuple[str, str],
+    steps: Iterable[tuple[str, str]],
+    began: dict[tuple[str, str], float],
+    ended: dict[tuple[str, str], float],
+) -> tuple[str, str] | None:
+    """Give the step of the same job that ended last before this one began."""
+    earlier = [other for other in steps if other[0] == step[0] and other != step and ended[other] <= began[step]]
+    return max(earlier, key=lambda other: ended[other], default=None)

@@ -1,0 +1,96 @@
+"""Jobs as comma-separated values: a heading and a line for each job.
+
+Columns, in any order, others are ignored: `submit_s` and `run_s` (seconds), and if there are `cores` or `slots`,
+`estimate_s`, `recorded_wait_s`, `pool`, `id` (any text) and `after` (ids, separated by spaces).
+"""
+
+import csv
+import io
+import math
+from dataclasses import replace
+
+from scheduler.errors import InvalidRequestError
+from scheduler.simulator.readers.reading import Problem, Reading, reading_of
+from scheduler.simulator.workload import SimulatedJob
+
+_NAMES = {
+    "submit_s": "submit", "submit": "submit", "run_s": "run", "run": "run", "cores": "slots", "slots": "slots",
+    "estimate_s": "estimate", "estimate": "estimate", "recorded_wait_s": "wait", "pool": "pool", "id": "id",
+    "after": "after",
+}  # fmt: skip
+
+
+def read_table(name: str, text: str) -> Reading:
+    """Read a table. Jobs with a run time or slots of zero or less are left out."""
+    lines = csv.reader(io.StringIO(text))
+    heading = [column.strip().lower() for column in next(lines, [])]
+    columns = {_NAMES[column]: place for place, column in enumerate(heading) if column in _NAMES}
+    missing = [column for column in ("submit", "run") if column not in columns]
+    if missing:
+        raise InvalidRequestError(
+            f"{name}: line 1: the column {missing[0]}_s is missing; a table has submit_s and run_s, and may have"
+            f" slots, estimate_s, pool, id and after"
+        )
+    rows: list[tuple[int, dict[str, str], SimulatedJob]] = []
+    problems: list[Problem] = []
+    left_out = 0
+    for row in lines:
+        if not row:
+            continue
+        number = lines.line_num
+        if len(row) != len(heading):
+            problems.append(Problem(number, f"{len(row)} fields, the heading has {len(heading)}"))
+            continue
+        fields = {column: row[place].strip() for column, place in columns.items()}
+        try:
+            job = _job(fields)
+        except ValueError as error:
+            problems.append(Problem(number, str(error)))
+            continue
+        if job is None:
+            left_out += 1
+        else:
+            rows.append((number, fields, job))
+    return reading_of(name, _linked(rows, problems), problems, left_out)
+
+
+def _job(fields: dict[str, str]) -> SimulatedJob | None:
+    submit, run = _number(fields, "submit"), _number(fields, "run")
+    slots = _number(fields, "slots", 1.0)
+    if run <= 0 or slots <= 0:
+        return None
+    if slots != int(slots):
+        raise ValueError(f"{slots:g} slots: it must be a whole number")
+    estimate = _number(fields, "estimate") if fields.get("estimate") else None
+    wait = _number(fields, "wait") if fields.get("wait") else None
+    pool = fields.get("pool", "")
+    return SimulatedJob(submit, run, int(slots), estimate=estimate, recorded_wait=wait, pool=pool)
+
+
+def _number(fields: dict[str, str], column: str, default: float | None = None) -> float:
+    text = fields.get(column, "")
+    if not text and default is not None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{column}: {text!r} is not a number") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{column}: {text!r} is not a finite number")
+    return value
+
+
+def _linked(rows: list[tuple[int, dict[str, str], SimulatedJob]], problems: list[Problem]) -> list[SimulatedJob]:
+    """Turn ids in `after` into positions; a job left out counts as done."""
+    if not any(fields.get("after") for _, fields, _ in rows):
+        return [job for _, _, job in rows]
+    places = {fields["id"]: place for place, (_, fields, _) in enumerate(rows) if fields.get("id")}
+    jobs = []
+    for place, (number, fields, job) in enumerate(rows):
+        others = fields.get("after", "").split()
+        unknown = [other for other in others if places.get(other, place) == place]
+        if unknown:
+            problems.append(Problem(number, f"it waits for {unknown[0]!r}, which is no other job here; taken as done"))
+        after = tuple(places[other] for other in others if other not in unknown)
+        jobs.append(replace(job, after=after))
+    return jobs

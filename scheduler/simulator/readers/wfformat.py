@@ -1,0 +1,60 @@
+"""WfFormat 1.5, the workflow instances of wfcommons.org: tasks that wait for each other."""
+
+import json
+import re
+from typing import Any
+
+from scheduler.errors import InvalidRequestError
+from scheduler.simulator.readers.reading import Problem, Reading, reading_of
+from scheduler.simulator.workload import SimulatedJob
+
+_VERSIONS = ("1.5",)
+
+
+def read_wfformat(name: str, text: str) -> Reading:
+    """Read an instance: all its tasks come at once, and each runs for as long as it did when it was recorded."""
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InvalidRequestError(f"{name}: line {error.lineno}: {error.msg}") from error
+    if not isinstance(document, dict) or document.get("schemaVersion") not in _VERSIONS:
+        version = document.get("schemaVersion") if isinstance(document, dict) else None
+        raise InvalidRequestError(f"{name}: its schemaVersion is {version!r}; what is read is WfFormat 1.5")
+    try:
+        declared = document["workflow"]["specification"]["tasks"]
+        executed = {task["id"]: task for task in document["workflow"]["execution"]["tasks"]}
+    except (KeyError, TypeError) as error:
+        raise InvalidRequestError(f"{name}: it lacks workflow.specification.tasks or .execution.tasks") from error
+    lines = _Lines(text)
+    problems: list[Problem] = []
+    tasks: dict[str, tuple[dict[str, Any], float]] = {}
+    for number, task in enumerate(declared):
+        identity = task.get("id") if isinstance(task, dict) else None
+        if not isinstance(identity, str):
+            problems.append(Problem(1, f"task {number} of the specification has no id"))
+            continue
+        run = executed.get(identity, {}).get("runtimeInSeconds")
+        if not isinstance(run, int | float) or run < 0:
+            problems.append(Problem(lines.of(identity), f"task {identity!r} has no run time"))
+            continue
+        tasks[identity] = (task, float(run))
+    # A run time of zero is kept, as the shortest there is, because others wait for the task.
+    places = {identity: place for place, identity in enumerate(tasks)}
+    jobs = []
+    for identity, (task, run) in tasks.items():
+        unknown = [parent for parent in task.get("parents", ()) if parent not in places]
+        problems += [Problem(lines.of(identity), f"task {identity!r} waits for {one!r}, not there") for one in unknown]
+        after = tuple(places[parent] for parent in task.get("parents", ()) if parent in places)
+        jobs.append(SimulatedJob(0.0, max(run, 1e-9), after=after))
+    return reading_of(name, jobs, problems, 0)
+
+
+class _Lines:
+    """Where ids stand in the text, for messages."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def of(self, identity: str) -> int:
+        found = re.search(rf'"id"\s*:\s*{re.escape(json.dumps(identity))}', self._text)
+        return self._text.count("\n", 0, found.start()) + 1 if found else 1

@@ -1,0 +1,78 @@
+"""What a replay left behind."""
+
+from array import array
+from dataclasses import dataclass, field
+
+from scheduler.simulator.nodes import GroupTotals
+from scheduler.simulator.workload import Workload
+from scheduler.simulator.world import World
+
+
+@dataclass(slots=True)
+class Series:
+    """A pool's history as steps: from `at` on the numbers beside it hold, until the next `at`.
+
+    waiting, running   slots that waiting jobs need and that running jobs have
+    up                 slots of nodes that take jobs, or whose last jobs run
+    alive              slots of all nodes that are paid for, booting ones included
+    """
+
+    at: "array[float]" = field(default_factory=lambda: array("d"))
+    waiting: "array[int]" = field(default_factory=lambda: array("q"))
+    running: "array[int]" = field(default_factory=lambda: array("q"))
+    up: "array[int]" = field(default_factory=lambda: array("q"))
+    alive: "array[int]" = field(default_factory=lambda: array("q"))
+
+    def note(self, now: float, waiting: int, running: int, up: int, alive: int) -> None:
+        """Add a step; of several at one instant the last holds."""
+        if self.at and self.at[-1] == now:
+            self.waiting[-1], self.running[-1], self.up[-1], self.alive[-1] = waiting, running, up, alive
+            return
+        self.at.append(now)
+        self.waiting.append(waiting)
+        self.running.append(running)
+        self.up.append(up)
+        self.alive.append(alive)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A replay, job by job and group by group. Times are seconds since the first submission.
+
+    ready, start, end   of each job: when it could have started, when it first did, when it had finished; NaN where it
+                        never came to it
+    lost_slot_seconds   run time that was lost with nodes that were taken away
+    turned_away         jobs that found too many others waiting
+    questions           how often the policy was asked
+    """
+
+    workload: Workload
+    world: World
+    policy: str
+    seed: int
+    ready: "array[float]"
+    start: "array[float]"
+    end: "array[float]"
+    groups: tuple[GroupTotals, ...]
+    series: tuple[Series, ...]
+    ended: float
+    last_finish: float
+    lost_slot_seconds: float
+    restarts: int
+    turned_away: int
+    questions: int
+
+    @property
+    def unfinished(self) -> int:
+        """Jobs that never finished."""
+        return sum(end != end for end in self.end)  # noqa: PLR0124  NaN differs from itself
+
+    @property
+    def node_seconds(self) -> float:
+        """Node-seconds of all groups, paid for from request to stop."""
+        return sum(group.node_seconds for group in self.groups)
+
+    @property
+    def waits(self) -> list[float]:
+        """How long each job that started had waited."""
+        return [start - ready for ready, start in zip(self.ready, self.start, strict=True) if start == start]  # noqa: PLR0124
