@@ -14,27 +14,27 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import CompletionItem, TyperGroup  # type: ignore[attr-defined]  # typer's own, told by it to nobody
 
 from infra.local.layout import LocalAzureError
 from infra.stacks import DEFAULT_STACK, environment_if_up
-from scheduler.errors import MillpondError
+from scheduler.cli.group import EXIT_CODES, FAILED, CommandGroup
 
 HELP = """
 Compute pools on Azure, declared as reviewed code and sized by their queue.
 
 A stack's settings are in `Pulumi.<stack>.yaml`; the stack of this machine is `local` and needs no Azure account:
 
-    millpond local up             start the local Azure
-
-    millpond up                   deploy the stack `local` to it
-
-    millpond scheduler run        start the scheduler (it runs until stopped)
-
-    millpond job submit FILE      hand in a job; nodes appear
-
-    millpond job watch JOB        see it run
+\b
+  millpond local up             start the local Azure
+  millpond up                   deploy the stack `local` to it
+  millpond scheduler run        start the scheduler (it runs until stopped)
+  millpond job submit FILE      hand in a job; nodes appear
+  millpond job watch JOB        see it run
+  millpond why JOB              say why it waits, runs or failed
 """
+
+EPILOG = f"{EXIT_CODES} `millpond --install-completion` has the shell complete commands and names."
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,18 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             part="history",
             speaks_to_stack=True,
         ),
+        "task": Command("scheduler.cli.tasks", "task", "See one task of a job.", speaks_to_stack=True),
+        "node": Command("scheduler.cli.nodes", "node", "See what a node left of itself.", speaks_to_stack=True),
+        "why": Command(
+            "scheduler.cli.why",
+            "commands",
+            "Say why a job, a task, a node or a pool is as it is.",
+            part="why",
+            speaks_to_stack=True,
+        ),
+        "ui": Command(
+            "scheduler.cli.ui", "commands", "Open the scheduler's page in a browser.", part="ui", speaks_to_stack=True
+        ),
         "scheduler": Command(
             "scheduler.cli.process", "scheduler", "Run the scheduler of a stack.", speaks_to_stack=True
         ),
@@ -86,7 +98,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
 )
 
 
-class Root(TyperGroup):
+class Root(CommandGroup):
     """The commands by name; a module is loaded when its command is used."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is typer's
@@ -112,6 +124,13 @@ class Root(TyperGroup):
             os.environ.update(environment_if_up(stack_of(args[1:], os.environ)))
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Complete the commands' names from what is known of them here, without loading them."""
+        if incomplete.startswith("-"):
+            return list(super().shell_complete(ctx, incomplete))
+        names = ((name, command.summary) for name, command in COMMANDS.items() if name.startswith(incomplete))
+        return [CompletionItem(name, help=summary) for name, summary in names]
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the signature is typer's
         """List the commands with their summaries, without loading them."""
         with formatter.section("Commands"):
@@ -132,10 +151,10 @@ app = typer.Typer(
     name="millpond",
     cls=Root,
     help=HELP,
+    epilog=EPILOG,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 
@@ -158,9 +177,9 @@ def main() -> None:
     """Run `millpond`."""
     try:
         app()
-    except (MillpondError, LocalAzureError) as error:
+    except LocalAzureError as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        sys.exit(FAILED)
 
 
 if __name__ == "__main__":

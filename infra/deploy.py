@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -13,9 +14,16 @@ from infra.config import parse
 from infra.local.toolchain import ToolchainError, pulumi_command
 from infra.program import program
 from infra.progress import Progress
+from infra.running_work import DeployedGroup, deployed_groups, effects
 from infra.stacks import PROJECT_ROOT, deployment_file, environment_of, settings_of
+from scheduler.cli.connection import scheduler_of
+from scheduler.errors import MillpondError
+from scheduler.model import NodePhase
 
 PROJECT = "millpond"
+
+# A deployment does not wait long to say how many nodes it concerns.
+_ASK_SECONDS = 3.0
 
 # Retained by an earlier deployment, something of a fixed name comes back: see `_hint`.
 _ALREADY_THERE = ("cannot create already existing resource", "already exists", "exists already")
@@ -36,8 +44,10 @@ def up(stack: str, console: Console) -> Mapping[str, Any]:
     """Deploy a stack and give its outputs, which are also written for the scheduler."""
     check(stack)
     selected = _select(stack, auto.create_or_select_stack)
+    before = _deployed(selected)
     progress = Progress(console, f"deploying {stack}", retained=_retained(selected))
     result = _run(progress, lambda: selected.up(on_event=progress.on_event, color="never", suppress_outputs=True))
+    _tell_effects(progress, before, stack)
     outputs = {name: output.value for name, output in result.outputs.items()}
     _write_deployment(stack, outputs)
     return outputs
@@ -47,8 +57,10 @@ def preview(stack: str, console: Console) -> None:
     """Show what `up` would change."""
     check(stack)
     selected = _select(stack, auto.create_or_select_stack)
+    before = _deployed(selected)
     progress = Progress(console, f"previewing {stack}", planning=True, retained=_retained(selected))
     _run(progress, lambda: selected.preview(on_event=progress.on_event, color="never", suppress_outputs=True))
+    _tell_effects(progress, before, stack)
 
 
 def destroy(stack: str, console: Console) -> None:
@@ -92,6 +104,11 @@ def _run(progress: Progress, operation: Callable[[], _Result]) -> _Result:
     try:
         with progress.live():
             result = operation()
+    except KeyboardInterrupt:
+        raise DeployError(
+            f"{progress.title} was interrupted; what was done stays and is kept in the engine's record. To go on, run "
+            "the same command again"
+        ) from None
     except auto.ConcurrentUpdateError as error:
         raise DeployError(
             "another deployment of this stack runs; wait for it. If it was killed: `pulumi cancel` after"
@@ -104,6 +121,31 @@ def _run(progress: Progress, operation: Callable[[], _Result]) -> _Result:
         f"{progress.title}: {progress.summary()}, {time.monotonic() - started:.1f} s", markup=False, highlight=False
     )
     return result
+
+
+def _deployed(stack: auto.Stack) -> tuple[DeployedGroup, ...]:
+    """Give the generations that the stack named before."""
+    return deployed_groups({name: output.value for name, output in stack.outputs().items()})
+
+
+def _tell_effects(progress: Progress, before: tuple[DeployedGroup, ...], stack: str) -> None:
+    """Say what the change does to work that runs, where a generation goes."""
+    if not progress.generations.taken_out:
+        return
+    for line in effects(progress.generations, before, nodes_by_set(stack)):
+        progress.console.print(f"  running work: {line}", markup=False, highlight=False)
+
+
+def nodes_by_set(stack: str) -> Mapping[str, int] | None:
+    """Count the nodes of each scale set or Batch pool as the scheduler knows them; None when it does not answer."""
+    try:
+        with scheduler_of(stack, _ASK_SECONDS) as service:
+            pools = service.list_pools()
+            groups = {group.key: group.scale_set for pool in pools for group in pool.groups}
+            nodes = [node for pool in pools for node in service.list_nodes(pool.name)]
+    except MillpondError:
+        return None
+    return Counter(groups[node.group] for node in nodes if node.phase is not NodePhase.GONE and node.group in groups)
 
 
 def _retained(stack: auto.Stack) -> frozenset[str]:

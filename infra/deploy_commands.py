@@ -75,7 +75,9 @@ def destroy(
     with _plain_errors():
         settings_of(stack)
         if not yes:
-            question = f"Remove the stack {stack!r} with all its nodes, inputs, outputs and logs?"
+            nodes = deploy.nodes_by_set(stack)
+            up_now = f"; {sum(nodes.values())} nodes are there now, and what they run ends at once" if nodes else ""
+            question = f"Remove the stack {stack!r} with all its nodes, inputs, outputs and logs{up_now}?"
             if not sys.stdin.isatty():
                 _fail(f"{question} There is no one to ask; repeat with --yes.", WRONG_USE)
             typer.confirm(question, abort=True)

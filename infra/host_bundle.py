@@ -15,6 +15,8 @@ _SCRIPTS = MappingProxyType(
         "data-disk.sh": "linux_data_disk.sh",
     }
 )
+# What the scheduler consists of: its modules, and the templates, style and script of its page.
+_KINDS = ("py", "j2", "css", "js", "svg")
 
 
 def build_host_bundle(python: str, cache: Path | None = None) -> Bundle:
@@ -26,7 +28,7 @@ def build_host_bundle(python: str, cache: Path | None = None) -> Bundle:
     for member, template in _SCRIPTS.items():
         members[member] = (TEMPLATES / template).read_bytes()
     sources = Path(str(scheduler.__file__)).parent
-    for path in sources.rglob("*.py"):
+    for path in (path for kind in _KINDS for path in sources.rglob(f"*.{kind}")):
         members[f"scheduler/{path.relative_to(sources).as_posix()}"] = path.read_bytes()
     for wheel in fetch_wheels(python, pins_for(python), cache):
         members[f"wheels/{wheel.name}"] = wheel.read_bytes()

@@ -35,6 +35,7 @@ SCHEDULER_PACKAGES = (
     "azure-storage-queue",
     "fastapi",
     "httpx",
+    "jinja2",
     "pydantic",
     "pydantic-core",
     "pyyaml",

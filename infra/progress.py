@@ -9,6 +9,8 @@ from pulumi.automation import EngineEvent, OpType, StepEventMetadata
 from rich.console import Console
 from rich.status import Status
 
+from infra.running_work import NODE_GROUP_TYPE, GenerationChanges
+
 _DONE = {
     OpType.CREATE: "created",
     OpType.UPDATE: "updated",
@@ -47,6 +49,7 @@ class Progress:
     retained: frozenset[str] = frozenset()
     changes: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    generations: GenerationChanges = field(default_factory=GenerationChanges)
     unchanged: int = 0
     _running: dict[str, float] = field(default_factory=dict)
     _status: Status | None = None
@@ -68,12 +71,21 @@ class Progress:
             self._diagnosed(event.diagnostic_event.severity, event.diagnostic_event.message)
 
     def _started(self, step: StepEventMetadata) -> None:
+        if step.type == NODE_GROUP_TYPE:
+            self._noted(step)
         if not _is_own(step) or step.op is OpType.SAME:
             return
         self._running[step.urn] = time.monotonic()
         if self.planning:
             self._tell(step, _PLANNED.get(step.op, step.op.value), 0.0)
         self._refresh()
+
+    def _noted(self, step: StepEventMetadata) -> None:
+        """Note a generation that comes or goes; its line is told at the end, when both are known."""
+        if step.op is OpType.CREATE:
+            self.generations.added.add(_name(step.urn))
+        elif step.op is OpType.DELETE:
+            self.generations.taken_out.add(_name(step.urn))
 
     def _ended(self, step: StepEventMetadata) -> None:
         if not _is_own(step):

@@ -1,11 +1,12 @@
 """Wiring: which adapters stand behind the ports of a deployed environment."""
 
 import logging
+import queue
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,13 +21,16 @@ from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
+from scheduler.adapters.sql.job_views import SqlJobViews
 from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.controller.fleet import Fleet
 from scheduler.controller.loop import Controller
+from scheduler.controller.pace import pace_of
 from scheduler.controller.reconcile import Reconcile
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
 from scheduler.model import StorageAddress
+from scheduler.ports.capacity import Capacity
 from scheduler.ports.clock import Clock
 from scheduler.ports.job_service import JobService
 from scheduler.ports.storage import Blobs
@@ -124,22 +128,45 @@ class BlobSettings:
                 _LOG.warning("the settings name another %s; start the scheduler again to use it", name)
 
 
+class Bell:
+    """Ends a wait early. Rung from any thread, also by a signal's handler, at any time."""
+
+    def __init__(self) -> None:
+        # Its `put` may interrupt itself, which the methods of an `Event` may not.
+        self._rung: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def ring(self) -> None:
+        """End the wait that is on, or the next one."""
+        self._rung.put(None)
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until it is rung."""
+        with suppress(queue.Empty):
+            self._rung.get(timeout=seconds)
+        with suppress(queue.Empty):
+            while True:
+                self._rung.get_nowait()
+
+
 @dataclass(frozen=True, slots=True)
 class App:
-    """A scheduler, ready to run: `service` answers users, `controller` does the work."""
+    """A scheduler, ready to run: `service` answers users, `controller` does the work.
+
+    `bell` is rung by what must not wait for the next step: a job that was submitted, a request to stop.
+    """
 
     service: JobService
     controller: Controller
     clock: Clock
-    interval: float
+    bell: Bell
     close: Callable[[], None]
 
     def run(self, stop: threading.Event) -> None:
-        """Step, wait the interval, and again, until stopped; then give leadership up and close everything."""
+        """Step, wait as long as it says or for the bell, and again, until stopped; then give up the lead and close."""
         try:
             while not stop.is_set():
-                self.controller.step(self.clock.now())
-                stop.wait(self.interval)
+                pause = self.controller.step(self.clock.now())
+                self.bell.wait(pause.total_seconds())
             self.controller.release()
         finally:
             self.close()
@@ -147,12 +174,8 @@ class App:
 
 def build(settings_url: str, store_url: str, clock: Clock, credential: TokenCredential, interval: float) -> App:
     """Connect the scheduler of a deployment; its settings must be readable now."""
-    address = parse_blob_url(settings_url)
     with ExitStack() as opened:
-        blobs = _opened(opened, AzureBlobs(credential, address.endpoint))
-        source = BlobSettings(blobs, address)
-        settings = source.read()
-        queues = _opened(opened, AzureQueues(credential, settings.queue_endpoint))
+        source, settings, blobs = _read(opened, settings_url, credential)
         scale_sets = _opened(
             opened,
             ScaleSetCapacity(credential, settings.subscription_id, settings.resource_group, settings.resource_manager),
@@ -160,27 +183,65 @@ def build(settings_url: str, store_url: str, clock: Clock, credential: TokenCred
         batch_pools = None
         if settings.batch_endpoint is not None:
             batch_pools = _opened(opened, BatchPoolCapacity(credential, settings.batch_endpoint))
-        lease = _opened(opened, BlobLeaderLease(credential, settings.blob_endpoint))
-        database = _opened(opened, Database(store_url))
-        jobs, dispatch, fleet_store = SqlJobStore(database), SqlDispatchStore(database), SqlFleetStore(database)
-        controller = Controller(
-            lease,
-            database,
-            source,
-            fleet_store,
-            collect=Collect(dispatch, queues, blobs),
-            reconcile=Reconcile(dispatch, queues, blobs),
-            feed=Feed(dispatch, queues, blobs),
-            fleet=Fleet(fleet_store, dispatch, CapacityByKind(scale_sets, batch_pools), queues, blobs),
-        )
-        storage = StorageAddress(blob_endpoint=settings.blob_endpoint)
-        return App(
-            service=Service(jobs, fleet_store, lambda: storage, clock),
-            controller=controller,
-            clock=clock,
-            interval=interval,
-            close=opened.pop_all().close,
-        )
+        capacity = CapacityByKind(scale_sets, batch_pools)
+        return _connected(opened, source, settings, blobs, capacity, store_url, clock, credential, interval)
+
+
+def build_over(
+    capacity: Capacity, settings_url: str, store_url: str, clock: Clock, credential: TokenCredential, interval: float
+) -> App:
+    """Connect the scheduler of a deployment whose machines are reached otherwise than by its settings."""
+    with ExitStack() as opened:
+        source, settings, blobs = _read(opened, settings_url, credential)
+        return _connected(opened, source, settings, blobs, capacity, store_url, clock, credential, interval)
+
+
+def _read(
+    opened: ExitStack, settings_url: str, credential: TokenCredential
+) -> tuple[BlobSettings, SchedulerSettings, AzureBlobs]:
+    address = parse_blob_url(settings_url)
+    blobs = _opened(opened, AzureBlobs(credential, address.endpoint))
+    source = BlobSettings(blobs, address)
+    return source, source.read(), blobs
+
+
+def _connected(
+    opened: ExitStack,
+    source: BlobSettings,
+    settings: SchedulerSettings,
+    blobs: AzureBlobs,
+    capacity: Capacity,
+    store_url: str,
+    clock: Clock,
+    credential: TokenCredential,
+    interval: float,
+) -> App:
+    queues = _opened(opened, AzureQueues(credential, settings.queue_endpoint))
+    lease = _opened(opened, BlobLeaderLease(credential, settings.blob_endpoint))
+    database = _opened(opened, Database(store_url))
+    jobs, dispatch, fleet_store = SqlJobStore(database), SqlDispatchStore(database), SqlFleetStore(database)
+    controller = Controller(
+        lease,
+        database,
+        source,
+        fleet_store,
+        dispatch,
+        collect=Collect(dispatch, queues, blobs),
+        reconcile=Reconcile(dispatch, queues, blobs),
+        feed=Feed(dispatch, queues, blobs),
+        fleet=Fleet(fleet_store, dispatch, capacity, queues, blobs),
+        pace=pace_of(timedelta(seconds=interval)),
+    )
+    storage, bell = StorageAddress(blob_endpoint=settings.blob_endpoint), Bell()
+    return App(
+        service=Service(
+            jobs, fleet_store, lambda: storage, clock, views=SqlJobViews(database), blobs=blobs, changed=bell.ring
+        ),
+        controller=controller,
+        clock=clock,
+        bell=bell,
+        close=opened.pop_all().close,
+    )
 
 
 def _opened(stack: ExitStack, part: _Part) -> _Part:

@@ -1,6 +1,7 @@
 """Jobs, tasks, nodes and what is seen of them: frozen records in Azure Batch's words.
 
-`TRANSITIONS` is the one table that says which change of a task's state is allowed.
+`TRANSITIONS` is the one table that says which change of a task's state is allowed, `REQUEUE_TRANSITIONS` what a user
+may undo.
 """
 
 from collections.abc import Mapping
@@ -39,14 +40,29 @@ TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
     }
 )
 
+# What a user's requeue may do, and nothing else: a completed task begins anew, and what depends on it and has not
+# been handed out yet waits again.
+REQUEUE_TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
+    {
+        TaskState.BLOCKED: frozenset(),
+        TaskState.ACTIVE: frozenset({TaskState.BLOCKED}),
+        TaskState.RUNNING: frozenset(),
+        TaskState.COMPLETED: frozenset({TaskState.BLOCKED}),
+    }
+)
+
 
 class JobState(StrEnum):
-    """A draft takes steps; an active job runs; a terminating one waits for its running tasks to be stopped."""
+    """A draft takes steps; an active job runs; a terminating one waits for its running tasks to be stopped.
+
+    A deleting one was completed and is on its way out: first its files, then its rows.
+    """
 
     DRAFT = "draft"
     ACTIVE = "active"
     TERMINATING = "terminating"
     COMPLETED = "completed"
+    DELETING = "deleting"
 
 
 class JobResult(StrEnum):
@@ -269,7 +285,7 @@ class Node:
     """A node as the scheduler holds it in its store.
 
     `first_seen_at` is when its instance was first listed; `ready_at` when its first status was read;
-    `idle_since` is set while it works and holds no message.
+    `idle_since` is set while it works and holds no message; `drain_asked_at` is when a person asked for it to go.
     """
 
     node_id: str
@@ -285,6 +301,7 @@ class Node:
     gone_at: datetime | None = None
     held: tuple[str, ...] = ()
     reason: str = ""
+    drain_asked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

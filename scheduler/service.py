@@ -3,23 +3,52 @@
 from collections.abc import Callable
 
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
-from scheduler.model import Decision, Job, NewJob, Node, OutputFile, PoolView, Sample, Step, StorageAddress, Task
+from scheduler.insight import Insight
+from scheduler.model import (
+    Decision,
+    Job,
+    NewJob,
+    Node,
+    OutputFile,
+    PoolView,
+    Sample,
+    Step,
+    StorageAddress,
+    Task,
+    TaskResult,
+    TaskState,
+)
 from scheduler.ports.clock import Clock
 from scheduler.ports.fleet_store import FleetStore
 from scheduler.ports.job_store import JobStore
+from scheduler.ports.job_views import JobViews
+from scheduler.ports.storage import Blobs
 from scheduler.settings import PoolSettings
+from scheduler.views import Explanation, FilePart, NodeLog, StepView
 
 
 class Service:
     """The scheduler as users meet it. Commands write the store only; the controller does the rest."""
 
     def __init__(
-        self, job_store: JobStore, fleet_store: FleetStore, storage: Callable[[], StorageAddress], clock: Clock
+        self,
+        job_store: JobStore,
+        fleet_store: FleetStore,
+        storage: Callable[[], StorageAddress],
+        clock: Clock,
+        *,
+        views: JobViews,
+        blobs: Blobs,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
+        """Use the stores; `changed` is called after a command that the controller should act on now."""
         self._jobs = job_store
         self._fleet = fleet_store
         self._storage = storage
         self._clock = clock
+        self._changed = changed
+        self._views = views
+        self._insight = Insight(job_store, views, fleet_store, blobs, self.list_pools)
 
     def create_job(self, new: NewJob) -> Job:
         """Open a draft, or give the job that this idempotency key opened."""
@@ -36,25 +65,59 @@ class Service:
 
     def arm_job(self, job_id: str, task_count: int) -> Job:
         """Start a draft whose tasks number `task_count`. Repeating is harmless."""
-        return self._jobs.arm_job(job_id, task_count, self._clock.now())
+        job = self._jobs.arm_job(job_id, task_count, self._clock.now())
+        self._changed()
+        return job
 
     def get_job(self, job_id: str) -> Job:
         """Give a job."""
         return self._jobs.job(job_id)
 
-    def list_jobs(self) -> tuple[Job, ...]:
-        """Give every job, newest first."""
-        return self._jobs.jobs()
+    def list_jobs(self, before: str | None = None, limit: int = 1000) -> tuple[Job, ...]:
+        """Give jobs, newest first; with `before`, only those older than that job."""
+        _check_limit(limit)
+        return self._jobs.jobs(before, limit)
 
     def cancel_job(self, job_id: str) -> Job:
         """Cancel a job. A completed one stays as it is."""
-        return self._jobs.cancel_job(job_id, self._clock.now())
+        job = self._jobs.cancel_job(job_id, self._clock.now())
+        self._changed()
+        return job
 
-    def list_tasks(self, job_id: str, after: int = -1, limit: int = 1000) -> tuple[Task, ...]:
+    def requeue_job(self, job_id: str, task_ids: tuple[int, ...] | None = None) -> Job:
+        """Run completed tasks again: those named, or all that did not succeed."""
+        if task_ids is not None and not task_ids:
+            raise InvalidRequestError("no task is named; name some, or leave them out to requeue what did not succeed")
+        job = self._jobs.requeue_job(job_id, task_ids, self._clock.now())
+        self._changed()
+        return job
+
+    def set_priority(self, job_id: str, priority: int) -> Job:
+        """Change the priority of what is not on a queue yet."""
+        job = self._jobs.set_priority(job_id, priority)
+        self._changed()
+        return job
+
+    def delete_job(self, job_id: str) -> None:
+        """Remove a completed job with its outputs; the controller does it, and goes on wherever it was stopped."""
+        self._jobs.begin_delete(job_id)
+        self._changed()
+
+    def get_task(self, job_id: str, task_id: int) -> Task:
+        """Give a task."""
+        return self._jobs.task(job_id, task_id)
+
+    def list_tasks(
+        self,
+        job_id: str,
+        after: int = -1,
+        limit: int = 1000,
+        state: TaskState | None = None,
+        result: TaskResult | None = None,
+    ) -> tuple[Task, ...]:
         """Give tasks with an id above `after`, in order of id."""
-        if limit < 1:
-            raise InvalidRequestError(f"limit is {limit}, must be at least 1")
-        return self._jobs.tasks(job_id, after, limit)
+        _check_limit(limit)
+        return self._jobs.tasks(job_id, after, limit, state, result)
 
     def list_outputs(self, job_id: str, task_id: int | None = None) -> tuple[OutputFile, ...]:
         """Give the committed files of a job or of one task."""
@@ -78,6 +141,29 @@ class Service:
         """Give the newest points of a pool's timeline, oldest first."""
         self._require_pool(pool, NotFoundError)
         return self._fleet.samples(pool, limit)
+
+    def drain_nodes(self, pool: str, node_ids: tuple[str, ...]) -> tuple[Node, ...]:
+        """Have nodes end what they run, take no more, and be removed. The controller does it, from the store."""
+        self._require_pool(pool, NotFoundError)
+        if not node_ids:
+            raise InvalidRequestError(f"no node is named; `millpond pool nodes {pool}` lists them")
+        return self._fleet.ask_drain(pool, tuple(dict.fromkeys(node_ids)), self._clock.now())
+
+    def list_steps(self, job_id: str) -> tuple[StepView, ...]:
+        """Give the steps of a job in order."""
+        return self._views.steps(job_id)
+
+    def explain(self, subject: str) -> Explanation:
+        """Say why a job, a task, a node or a pool is as it is."""
+        return self._insight.explain(subject, self._clock.now())
+
+    def read_file(self, job_id: str, task_id: int, path: str, offset: int = 0, limit: int = 1 << 20) -> FilePart:
+        """Give a piece of a committed file of a task, or of a log of its running attempt as it is now."""
+        return self._insight.read_file(job_id, task_id, path, offset, limit)
+
+    def node_log(self, node_id: str) -> NodeLog:
+        """Give what a node recorded of its boot and last said."""
+        return self._insight.node_log(node_id)
 
     def storage(self) -> StorageAddress:
         """Say where files go."""
@@ -104,3 +190,8 @@ class Service:
             raise UnavailableError("the scheduler has not read the pools of its settings yet; try again in a moment")
         if pool not in names:
             raise error(f"there is no pool {pool!r}; there are: {', '.join(names)}")
+
+
+def _check_limit(limit: int) -> None:
+    if limit < 1:
+        raise InvalidRequestError(f"limit is {limit}, must be at least 1")

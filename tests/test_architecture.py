@@ -20,9 +20,11 @@ SCHEDULER_LAYERS = (
         "scheduler.policy",
         "scheduler.catalog",
         "scheduler.settings",
+        "scheduler.views",
     ),
-    ("scheduler.autoscale", "scheduler.dispatch", "scheduler.formula"),
+    ("scheduler.autoscale", "scheduler.dispatch", "scheduler.formula", "scheduler.explain"),
     ("scheduler.ports",),
+    ("scheduler.insight",),
     ("scheduler.controller", "scheduler.service", "scheduler.adapters"),
     ("scheduler.app", "scheduler.simulator"),
     ("scheduler.api",),
@@ -37,13 +39,16 @@ SCHEDULER_LOWEST = {
     "scheduler.policy": set(),
     "scheduler.catalog": set(),
     "scheduler.settings": {"scheduler.errors", "scheduler.model", "scheduler.policy"},
+    "scheduler.views": {"scheduler.model"},
 }
 PURE = (
     "scheduler.errors",
     "scheduler.model",
     "scheduler.policy",
     "scheduler.catalog",
+    "scheduler.views",
     "scheduler.autoscale",
+    "scheduler.explain",
     "scheduler.formula",
 )
 # Who may import Azure Batch formulas: they are a tool for people and for the simulator, and no part of the scheduler.
@@ -146,7 +151,7 @@ def test_the_simulator_serves_the_command_line_alone() -> None:
     wanted = (
         "scheduler.autoscale", "scheduler.dispatch", "scheduler.adapters.memory", "scheduler.controller",
         "scheduler.model", "scheduler.policy", "scheduler.catalog", "scheduler.errors", "scheduler.simulator",
-        "scheduler.ports",
+        "scheduler.ports", "scheduler.formula",
     )  # fmt: skip
     wrong = [
         (name, target)

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from examples.value_at_risk.parametric import measures
-from examples.value_at_risk.phases import MILLPOND, DemoError, Phases, millpond, run, say
+from examples.value_at_risk.phases import MILLPOND, DemoError, Phases, follow, millpond, run, say
 from examples.value_at_risk.pictures import draw_losses, draw_runs, draw_timeline
 from examples.value_at_risk.report import (
     MOST_STANDARD_ERRORS,
@@ -31,14 +31,17 @@ from examples.value_at_risk.report import (
     deployed_resources,
     write_page,
 )
+from examples.value_at_risk.trouble import Trouble
 from scheduler.api.client import HttpJobService
 from scheduler.cli.home import StackFolder
 from scheduler.errors import MillpondError
-from scheduler.model import PoolView
+from scheduler.model import PoolView, Task, TaskResult, TaskState
 
 STACK = "local"
 POOL = "risk"
 BOOT_DELAY_SECONDS = 3.0
+# Fewer and longer tasks than the job's own, so that a log can be seen to grow and a node has work to lose.
+SETTINGS = ("tasks=16", "days=80000", "expected_time=5s")
 PROJECT = Path(__file__).resolve().parents[2]
 OUT = PROJECT / "out" / "demo"
 MODEL = PROJECT / "out" / "value_at_risk" / "model.json"
@@ -46,6 +49,7 @@ _SCHEDULER_PID = OUT / "scheduler.pid"
 JOB_FILE = Path("examples") / "value_at_risk" / "job.yaml"
 
 _START_SECONDS = 30.0
+_RUN_SECONDS = 60.0
 _ZERO_SECONDS = 180.0
 _STOP_SECONDS = 20.0
 
@@ -122,13 +126,21 @@ def _run(phases: Phases, started: float) -> float:
         millpond("up", "--stack", STACK)
     with phases.phase("scheduler"):
         _start_scheduler()
+        say("To look while it runs, open this in a browser:")
+        millpond("ui", "--no-open")
     set_up = sum(phases.taken.values())
     with phases.phase("submit"):
-        millpond("job", "submit", str(JOB_FILE), "--set", f"model={os.path.relpath(MODEL, PROJECT / JOB_FILE.parent)}")
+        model = f"model={os.path.relpath(MODEL, PROJECT / JOB_FILE.parent)}"
+        millpond("job", "submit", str(JOB_FILE), *(word for each in (model, *SETTINGS) for word in ("--set", each)))
         with _service() as service:
             job_id = service.list_jobs()[0].job_id
     with phases.phase("the job"):
+        trouble = _make_trouble(job_id)
         millpond("job", "watch", job_id)
+    with phases.phase("what became of it"):
+        retried = _retried(job_id, trouble)
+        millpond("why", f"{job_id}/{retried}")
+        millpond("why", trouble.killed)
     with phases.phase("outputs"):
         millpond("job", "outputs", job_id, "--to", str((OUT / "outputs").relative_to(PROJECT)))
     with phases.phase("comparison"):
@@ -139,7 +151,7 @@ def _run(phases: Phases, started: float) -> float:
     with phases.phase("report"):
         observed = _observe(job_id)
         path = critical_path_seconds(observed.tasks)
-        _write_report(observed, comparison, phases, set_up, time.monotonic() - started)
+        _write_report(observed, comparison, trouble, phases, set_up, time.monotonic() - started)
     if not all(item.agrees for item in comparison):
         raise DemoError(f"a measure is more than {MOST_STANDARD_ERRORS:g} standard errors from its closed form")
     return path
@@ -176,6 +188,48 @@ def _service() -> HttpJobService:
 def _pool() -> PoolView:
     with _service() as service:
         return next(pool for pool in service.list_pools() if pool.name == POOL)
+
+
+def _make_trouble(job_id: str) -> Trouble:
+    """Kill a node while it works, then follow the log of a task that runs on another."""
+    victim, followed = _two_running_tasks(job_id)
+    say(f"  task {victim.task_id} runs on {victim.node_id}; that machine loses its power now")
+    killed_at = datetime.now(UTC)
+    millpond("local", "fault", "kill", str(victim.node_id))
+    say("  the scheduler has to notice by itself; meanwhile, the log of a task on another node, as it grows:")
+    begun_at = datetime.now(UTC)
+    lines = follow("task", "logs", job_id, str(followed.task_id), "--follow")
+    return Trouble(
+        killed=str(victim.node_id),
+        killed_at=killed_at,
+        followed_task=followed.task_id,
+        followed_from=begun_at,
+        lines=lines,
+    )
+
+
+def _two_running_tasks(job_id: str) -> tuple[Task, Task]:
+    """Wait until tasks run on two nodes, and give one of each."""
+    deadline = time.monotonic() + _RUN_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(MillpondError), _service() as service:
+            running = service.list_tasks(job_id, state=TaskState.RUNNING)
+            others = [task for task in running if task.node_id != running[0].node_id]
+            if others:
+                return running[0], others[-1]
+        time.sleep(0.2)
+    raise DemoError(f"no two nodes ran tasks within {_RUN_SECONDS:.0f} s; see out/demo/scheduler.log")
+
+
+def _retried(job_id: str, trouble: Trouble) -> int:
+    """Give a task that ran on the killed node and succeeded on another; it would be wrong if there were none."""
+    with _service() as service:
+        tasks = service.list_tasks(job_id)
+    again = [task for task in tasks if task.node_faults and task.result is TaskResult.SUCCESS]
+    if not again:
+        raise DemoError(f"no task was tried again although the node {trouble.killed} was killed while it worked")
+    say(f"  tried again after the node was lost: {', '.join(f'task {task.task_id}' for task in again)}; why, in words:")
+    return again[0].task_id
 
 
 def _compare() -> tuple[Comparison, ...]:
@@ -231,7 +285,12 @@ def _observe(job_id: str) -> Observed:
 
 
 def _write_report(
-    observed: Observed, comparison: tuple[Comparison, ...], phases: Phases, set_up: float, so_far: float
+    observed: Observed,
+    comparison: tuple[Comparison, ...],
+    trouble: Trouble,
+    phases: Phases,
+    set_up: float,
+    so_far: float,
 ) -> None:
     end = datetime.now(UTC)
     pictures = {name: OUT / f"{name}.png" for name in ("losses", "timeline", "runs")}
@@ -250,6 +309,7 @@ def _write_report(
         model=json.loads(MODEL.read_text(encoding="utf-8")),
         result=json.loads(_result_file().read_text(encoding="utf-8")),
         comparison=comparison,
+        trouble=trouble,
         resources=deployed_resources(_checkpoint()),
         phases=tuple(phases.taken.items()),
         figures=figures,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 MILLPOND = Path(sys.executable).with_name("millpond")
@@ -49,3 +50,16 @@ def run(shown: str, *command: str) -> None:
     code = subprocess.run(command, check=False).returncode
     if code:
         raise DemoError(f"`{shlex.join([shown, *command[1:]])}` ended with exit code {code}; its message stands above")
+
+
+def follow(*arguments: str) -> tuple[tuple[datetime, str], ...]:
+    """Run `millpond` in the foreground and give the lines of its output, each with the time at which it came."""
+    say(f"$ {shlex.join(['millpond', *arguments])}")
+    lines = []
+    with subprocess.Popen([str(MILLPOND), *arguments], stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            lines.append((datetime.now(UTC), line.rstrip("\n")))
+            say(f"  {line.rstrip()}")
+    if process.returncode:
+        raise DemoError(f"`{shlex.join(['millpond', *arguments])}` ended with exit code {process.returncode}")
+    return tuple(lines)

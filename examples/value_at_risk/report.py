@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 
 from examples.value_at_risk.parametric import Measures
+from examples.value_at_risk.trouble import Trouble, happenings
 from scheduler.catalog import VM_SIZES
 from scheduler.model import Decision, GroupPriority, Job, Node, NodeGroup, Sample, Task
 
@@ -139,6 +140,7 @@ def write_page(
     model: dict[str, Any],
     result: dict[str, Any],
     comparison: Sequence[Comparison],
+    trouble: Trouble,
     resources: Sequence[dict[str, str]],
     phases: Sequence[tuple[str, float]],
     figures: Sequence[Figure],
@@ -162,6 +164,12 @@ def write_page(
         nodes=nodes,
         cost=f"{cost:.6f}",
         decisions=[_decision_row(item, observed.start) for item in observed.decisions],
+        trouble=trouble,
+        happenings=[
+            {"second": f"{(each.at - observed.start).total_seconds():.1f}", "what": each.what}
+            for each in happenings(trouble, observed.tasks, observed.nodes, observed.decisions)
+        ],
+        log=[{"second": f"{(at - observed.start).total_seconds():.1f}", "text": text} for at, text in trouble.lines],
         tasks=[_task_row(task, observed.start) for task in observed.tasks],
         written=end.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
     )

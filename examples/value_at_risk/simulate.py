@@ -17,6 +17,7 @@ from statistics import NormalDist
 from typing import Any
 
 _STANDARD = NormalDist()
+_REPORTS = 10
 
 
 def losses(model: dict[str, Any], random: Random, days: int) -> Iterator[float]:
@@ -40,7 +41,12 @@ def main() -> None:
     options = parser.parse_args()
     index = int(os.environ["MILLPOND_TASK_INDEX"])
     model = json.loads(Path("model.json").read_text(encoding="utf-8"))
-    result = array("d", losses(model, Random(f"{options.seed}/{index}"), options.days))  # noqa: S311  a simulation, no secret
+    result = array("d")
+    for loss in losses(model, Random(f"{options.seed}/{index}"), options.days):  # noqa: S311  a simulation, no secret
+        result.append(loss)
+        if len(result) % max(1, options.days // _REPORTS) == 0:
+            # At once, so that whoever follows the log sees it grow.
+            print(f"task {index}: {len(result)} of {options.days} days", flush=True)
     if sys.byteorder == "big":
         result.byteswap()
     Path("losses.f64").write_bytes(result.tobytes())

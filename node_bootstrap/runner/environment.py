@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from node_bootstrap.protocol import TaskDefinition, TaskMessage, TaskRef
@@ -25,34 +26,49 @@ _PASSED_ON = frozenset(
 _PASSED_ON_PREFIX = "LC_"
 
 
+@dataclass(frozen=True, slots=True)
+class NodePlace:
+    """A node's pool, its name, the runner's folder, and the folder that all its tasks may use."""
+
+    pool: str
+    node_id: str
+    root: Path
+    shared: Path
+
+
+def common_environment(own: Mapping[str, str], interpreter: Path) -> dict[str, str]:
+    """Give what all tasks of a node have in common; `own` is the runner's environment."""
+    common = {
+        name: value for name, value in own.items() if name.upper() in _PASSED_ON or name.startswith(_PASSED_ON_PREFIX)
+    }
+    common["PATH"] = _with_interpreter(common.get("PATH", os.defpath), interpreter)
+    return common
+
+
 def task_environment(
-    own: Mapping[str, str],
-    interpreter: Path,
+    common: Mapping[str, str],
     names: Mapping[str, str],
     definition: TaskDefinition,
     account: Account | None,
     folder: TaskFolder,
 ) -> dict[str, str]:
-    """Give the environment of one task; `own` is the runner's. What the definition says comes last and wins."""
-    environment = {
-        name: value for name, value in own.items() if name.upper() in _PASSED_ON or name.startswith(_PASSED_ON_PREFIX)
-    }
-    environment["PATH"] = _with_interpreter(environment.get("PATH", os.defpath), interpreter)
+    """Give the environment of one task. What the definition says comes last and wins."""
+    temporary = str(folder.temporary)
+    environment = {**common, "TMPDIR": temporary, "TEMP": temporary, "TMP": temporary}
     if account is not None:
         environment |= {"HOME": str(folder.working_directory), "USER": account.name, "LOGNAME": account.name}
-    temporary = str(folder.temporary)
-    environment |= {"TMPDIR": temporary, "TEMP": temporary, "TMP": temporary}
     return environment | dict(names) | dict(definition.environment)
 
 
 def task_names(
-    message: TaskMessage, definition: TaskDefinition, ref: TaskRef, node: tuple[str, str], folder: TaskFolder, mark: str
+    message: TaskMessage, definition: TaskDefinition, ref: TaskRef, node: NodePlace, folder: TaskFolder, mark: str
 ) -> dict[str, str]:
-    """Give the variables that tell a task who and where it is; `node` are its pool and its node."""
-    pool, node_id = node
+    """Give the variables that tell a task who and where it is; docs/tasks.md explains each."""
     return {
-        "AZ_BATCH_POOL_ID": pool,
-        "AZ_BATCH_NODE_ID": node_id,
+        "AZ_BATCH_POOL_ID": node.pool,
+        "AZ_BATCH_NODE_ID": node.node_id,
+        "AZ_BATCH_NODE_ROOT_DIR": str(node.root),
+        "AZ_BATCH_NODE_SHARED_DIR": str(node.shared),
         "AZ_BATCH_JOB_ID": message.job_id,
         "AZ_BATCH_TASK_ID": str(ref.task_id),
         "AZ_BATCH_TASK_DIR": str(folder.path),

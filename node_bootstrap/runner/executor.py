@@ -25,11 +25,12 @@ from node_bootstrap.protocol import (
     sha256_hex,
 )
 from node_bootstrap.runner.account import account_named
-from node_bootstrap.runner.environment import task_environment, task_names
+from node_bootstrap.runner.environment import NodePlace, common_environment, task_environment, task_names
 from node_bootstrap.runner.events import TaskEnded
 from node_bootstrap.runner.follow import LogFollower
+from node_bootstrap.runner.packages import PackageCache
 from node_bootstrap.runner.packs import Uploader
-from node_bootstrap.runner.process_tree import end_marked
+from node_bootstrap.runner.process_tree import Orphans, end_marked
 from node_bootstrap.runner.settings import RunnerSettings
 from node_bootstrap.runner.staging import Stager, StagingError
 from node_bootstrap.runner.storage import Storage, StorageError
@@ -65,23 +66,28 @@ class Executor:
         self._clock = clock
         self._tasks = settings.root / "tasks"
         self._folders = TaskFolders(self._tasks)
+        self._place = NodePlace(settings.pool, settings.node_id, settings.root, settings.root / "shared")
         self._stager = Stager(storage, settings.root / "cache")
+        self._packages = PackageCache(self._stager, settings.root / "packages")
         name = settings.task_account
         self._account = account_named(name, settings.task_launcher) if name is not None else None
+        self._orphans = Orphans()
+        self._common = common_environment(os.environ, Path(sys.executable))
         self._lock = threading.Lock()
         self._begun: dict[str, _Begun] = {}
         self._records: dict[str, object] = {}
-        self._environment = dict(os.environ)
 
     def clear(self) -> None:
         """End and remove what a runner before this one left; call it once, before anything runs."""
         end_marked(f"{self._tasks}{os.sep}")
         TaskFolder(self._tasks).remove()
         self._tasks.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._place.shared.mkdir(exist_ok=True)
+        self._place.shared.chmod(0o1777)  # as a temporary folder: for all, and nobody removes what is another's
 
     def begin(self, run_id: str, task: TaskRef) -> TaskProcess:
         """Announce a run, so that it can be stopped from now on; hand the answer to `run`."""
-        begun = _Begun(task, TaskProcess())
+        begun = _Begun(task, TaskProcess(self._orphans))
         with self._lock:
             self._begun[run_id] = begun
         return begun.process
@@ -139,24 +145,29 @@ class Executor:
         inputs = self._inputs(message)
         self._stager.stage(definition.resource_files, inputs.files, folder.working_directory)
         folder.hand_to(self._account)
-        command = self._command(message, definition, task, folder)
         follower = LogFollower(self._storage, run_id, message, task, (folder.stdout, folder.stderr))
-        ending = process.run(command, definition.exit_codes, follower.meanwhile)
+        with self._packages.use(definition.application_packages) as packages:
+            command = self._command(message, definition, task, folder, packages)
+            ending = process.run(command, definition.exit_codes, follower.meanwhile)
         # What a run that failed has written is of no use to anyone but a person; its logs are.
         patterns = definition.output_patterns if ending.outcome in {Outcome.SUCCESS, Outcome.IGNORABLE} else ()
         return ending, kept_files(folder, patterns, follower.finish())
 
-    def _command(self, message: TaskMessage, definition: TaskDefinition, task: TaskRef, folder: TaskFolder) -> Command:
-        settings = self._settings
+    def _command(
+        self,
+        message: TaskMessage,
+        definition: TaskDefinition,
+        task: TaskRef,
+        folder: TaskFolder,
+        packages: dict[str, str],
+    ) -> Command:
         mark = str(folder.path)
-        names = task_names(message, definition, task, (settings.pool, settings.node_id), folder, mark)
-        names = {**settings.environment, **names}
+        names = task_names(message, definition, task, self._place, folder, mark) | packages
+        names = {**self._settings.environment, **names}
         return Command(
             arguments=definition.command,
             working_directory=folder.working_directory,
-            environment=task_environment(
-                self._environment, Path(sys.executable), names, definition, self._account, folder
-            ),
+            environment=task_environment(self._common, names, definition, self._account, folder),
             stdout=folder.stdout,
             stderr=folder.stderr,
             mark=mark,

@@ -37,9 +37,8 @@ class LogFollower:
         self, storage: Storage, run_id: str, message: TaskMessage, ref: TaskRef, logs: tuple[Path, ...]
     ) -> None:
         self._storage = storage
-        self._logs = [
-            _Followed(log, own_blob(message.job_id, message.message_id, run_id, ref, log.name)) for log in logs
-        ]
+        self._names = [(log, own_blob(message.job_id, message.message_id, run_id, ref, log.name)) for log in logs]
+        self._logs: list[_Followed] = []
         self._begun = False
         self._failed = False
 
@@ -64,7 +63,9 @@ class LogFollower:
         }
 
     def _append(self) -> None:
-        self._begun = True
+        if not self._begun:
+            self._begun = True
+            self._logs = [_Followed(log, blob) for log, blob in self._names]
         for log in self._logs:
             try:
                 self._append_to(log)

@@ -1,10 +1,14 @@
 """Ending all processes of a task, those included that left its session or lost their parent."""
 
+import contextlib
+import ctypes
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # In the environment of a task's processes: tells them from all others, whoever their parent is by now.
@@ -14,6 +18,76 @@ _PROC = Path("/proc")
 _LOOK_AGAIN_SECONDS = 0.02
 _PATIENCE_SECONDS = 10.0
 _WINDOWS = os.name == "nt"
+# prctl(2), PR_SET_CHILD_SUBREAPER.
+_SET_CHILD_SUBREAPER = 36
+
+
+class Orphans:
+    """Ends what tasks leave behind, and tells cheaply whether there is any; looking through all of /proc takes longer.
+
+    On Linux the runner adopts what its tasks orphan, so every process of theirs descends from a child of the runner.
+    The kernel gives orphans to the main thread; tasks are started by others, so its children are orphans alone. Where
+    this cannot be known (another system, a kernel without that list), it says that there may be some.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs = 0
+        children = _PROC / f"self/task/{os.getpid()}/children"
+        self._children = children if _adopt_orphans() and children.exists() else None
+
+    @contextlib.contextmanager
+    def run(self) -> Iterator[None]:
+        """Count a run, from before its start until after its `end`, for a `with` block."""
+        with self._lock:
+            self._runs += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._runs -= 1
+
+    def end(self, leader: int, mark: str) -> None:
+        """End what a run has left whose leader ended by itself. `TimeoutError` as `end_tree`."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while self.possible(leader):
+            end_tree(leader, mark)
+            # A process that is just becoming another program, or was started with an environment of its own, bears no
+            # mark. It is this run's for certain only where there is no other.
+            if self._children is None or self._runs > 1:
+                return
+            for pid in self._others(leader):
+                _signal(pid)
+            if time.monotonic() > deadline:
+                raise TimeoutError("orphans of the task do not end after SIGKILL")
+
+    def possible(self, leader: int) -> bool:
+        """Whether there may be orphans after a leader's end, of whatever task; those that have ended are reaped."""
+        if self._children is None:
+            return True
+        with self._lock:  # the list is whole only while nobody else takes away from it
+            while pids := self._others(leader):
+                if sum(map(_reaped, pids)) == 0:
+                    return True
+        return False
+
+    def _others(self, leader: int) -> list[int]:
+        pids = self._children.read_bytes().split() if self._children is not None else []
+        return [int(pid) for pid in pids if int(pid) != leader]
+
+
+def _adopt_orphans() -> bool:
+    if not sys.platform.startswith("linux"):
+        return False
+    return bool(ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def _reaped(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    return True
+
+
 # Of so many numbers given out since a leader's start, each is looked at; of more, all processes are.
 _FEW = 100
 

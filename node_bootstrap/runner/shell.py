@@ -1,7 +1,7 @@
 """The thin shell around the machine: threads, clock, signals. It decides nothing.
 
-One thread hands events to the machine; each instruction is carried out by a thread of its own, and answered whatever
-happens. How many there are is bounded by the machine, which never asks for two of a kind for one run.
+One thread hands events to the machine; each instruction is carried out by another, kept for the next, and answered
+whatever happens. How many there are is bounded by the machine, which never asks for two of a kind for one run.
 """
 
 import contextlib
@@ -34,7 +34,6 @@ from node_bootstrap.runner.events import (
     UploadFailed,
 )
 from node_bootstrap.runner.executor import Executor
-from node_bootstrap.runner.http import Http
 from node_bootstrap.runner.instructions import (
     DeleteMessage,
     Discard,
@@ -55,6 +54,7 @@ from node_bootstrap.runner.packs import Uploader
 from node_bootstrap.runner.settings import RunnerSettings
 from node_bootstrap.runner.storage import Storage, StorageError
 from node_bootstrap.runner.task_process import TaskProcess
+from node_bootstrap.runner.workers import Workers
 
 _LOG = logging.getLogger(__name__)
 
@@ -90,12 +90,11 @@ class Clock:
 class Runner:
     """The runner of one node. `run` returns its exit code once it is asked to end."""
 
-    def __init__(self, settings: RunnerSettings) -> None:
+    def __init__(self, settings: RunnerSettings, storage: Storage, metadata: Metadata) -> None:
         self._settings = settings
         self._clock = Clock()
-        self._http = Http()
-        self._metadata = Metadata(self._http, settings.identity_client_id)
-        self._storage = Storage(self._http, self._metadata, settings.blob_endpoint, settings.queue_endpoint)
+        self._metadata = metadata
+        self._storage = storage
         self._uploader = Uploader(self._storage, settings.node_id)
         self._executor = Executor(settings, self._storage, self._uploader, self._clock.now)
         self._events: queue.SimpleQueue[MachineEvent] = queue.SimpleQueue()
@@ -109,6 +108,7 @@ class Runner:
                 started_at=self._clock.now(),
             )
         )
+        self._workers = Workers()
         self._exit: Exit | None = None
 
     def run(self) -> int:
@@ -129,7 +129,6 @@ class Runner:
         finally:
             # The answer comes too late to be reported, but nothing may be left running.
             self._executor.stop_all("the runner ends")
-            self._http.close()
         reason = self._exit.reason if self._exit is not None else "the last seconds are over"
         _LOG.info("the runner ends: %s", reason)
         return RETIRED if self._exit is not None and self._exit.retired else 0
@@ -150,11 +149,9 @@ class Runner:
         if isinstance(instruction, StartTask):
             # Before the thread begins: a stop may follow at once.
             process = self._executor.begin(instruction.run_id, instruction.task)
-            target, arguments = self._run_task, (instruction, process)
-            threading.Thread(target=target, args=arguments, name=f"run {instruction.run_id}", daemon=True).start()
+            self._workers.do(lambda: self._run_task(instruction, process))
             return
-        name = type(instruction).__name__
-        threading.Thread(target=self._answer, args=(instruction,), name=name, daemon=True).start()
+        self._workers.do(lambda: self._answer(instruction))
 
     def _run_task(self, instruction: StartTask, process: TaskProcess) -> None:
         self._events.put(self._executor.run(instruction.run_id, instruction.message, instruction.task, process))

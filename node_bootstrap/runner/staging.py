@@ -49,19 +49,8 @@ class Stager:
         for group in _neighbours(own):
             self._bring(group, directory)
 
-    def _cached(self, ref: FileRef) -> Path:
-        kept = self._cache / ref.sha256
-        with self._locks[ref.sha256]:
-            if not kept.exists():
-                part = self._cache / f"{uuid.uuid4().hex}.part"
-                try:
-                    self._download(ref, part)
-                    part.replace(kept)
-                finally:
-                    part.unlink(missing_ok=True)
-        return kept
-
-    def _download(self, ref: FileRef, path: Path) -> None:
+    def download(self, ref: FileRef, path: Path) -> None:
+        """Bring one file to a path, verified. Raises `StagingError` or `OSError`."""
         digest = hashlib.sha256()
         with path.open("wb") as file:
             for start in range(0, ref.length, _REQUEST_BYTES):
@@ -70,10 +59,22 @@ class Stager:
                 file.write(data)
         _verify(ref, digest.hexdigest())
 
+    def _cached(self, ref: FileRef) -> Path:
+        kept = self._cache / ref.sha256
+        with self._locks[ref.sha256]:
+            if not kept.exists():
+                part = self._cache / f"{uuid.uuid4().hex}.part"
+                try:
+                    self.download(ref, part)
+                    part.replace(kept)
+                finally:
+                    part.unlink(missing_ok=True)
+        return kept
+
     def _bring(self, group: list[FileRef], directory: Path) -> None:
         first, last = group[0], group[-1]
         if len(group) == 1:
-            self._download(first, _target(directory, first))
+            self.download(first, _target(directory, first))
             return
         data = memoryview(self._read(first, first.offset, last.offset + last.length - first.offset))
         for ref in group:

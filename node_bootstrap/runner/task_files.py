@@ -8,6 +8,7 @@ serves the next: making and removing one costs as much as starting a process.
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,9 @@ from node_bootstrap.runner.staging import within
 
 STDOUT = "stdout.txt"
 STDERR = "stderr.txt"
+# Bytes of a name that are no UTF-8, as Python stands them for in text (PEP 383).
+_NO_TEXT_BASE = 0xDC00
+_NO_TEXT = re.compile("[\udc80-\udcff]")
 # What a task leaves up to this size is read when it ends; packs are sent long before many of these fill the memory.
 _READ_AT_ONCE_BYTES = 64 * 1024
 _OPEN = 0o755
@@ -77,7 +81,14 @@ class TaskFolder:
 
     def remove(self) -> None:
         """Remove it, as far as the system lets us."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        try:
+            # Most tasks leave nothing but their logs; looking for more takes longer than removing them.
+            for log in (self.stdout, self.stderr):
+                log.unlink()
+            for directory in (self.working_directory, self.temporary, self.path):
+                directory.rmdir()
+        except OSError:
+            shutil.rmtree(self.path, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +159,14 @@ def kept_files(folder: TaskFolder, patterns: Sequence[str], followed: Mapping[st
         if path.exists()
     ]
     directory = folder.working_directory
-    outputs = {path.relative_to(directory).as_posix(): path for path in _matches(directory, patterns)}
+    outputs = {_name(path.relative_to(directory)): path for path in _matches(directory, patterns)}
     files += [KeptFile(name, path, path.stat().st_size) for name, path in sorted(outputs.items())]
     return KeptFiles(folder, tuple(files))
+
+
+def _name(path: Path) -> str:
+    """Name an output. A byte that is no UTF-8, which no manifest could hold, is written as `%FF`."""
+    return _NO_TEXT.sub(lambda found: f"%{ord(found[0]) - _NO_TEXT_BASE:02X}", path.as_posix())
 
 
 def _is_new(directory: Path) -> bool:

@@ -1,5 +1,6 @@
 """One task's process: started, watched, limited and ended with all it started."""
 
+import contextlib
 import errno
 import os
 import select
@@ -15,7 +16,7 @@ from typing import Self
 
 from node_bootstrap.protocol import ExitCodeRules, Outcome
 from node_bootstrap.runner.account import Account
-from node_bootstrap.runner.process_tree import end_tree
+from node_bootstrap.runner.process_tree import Orphans, end_tree
 
 _WINDOWS = os.name == "nt"
 # Why a command cannot be started whatever node it runs on: not found, not executable, too long.
@@ -49,9 +50,13 @@ class Command:
 
 
 class TaskProcess:
-    """Runs one command. `stop` may be called from any thread at any time, also before it starts."""
+    """Runs one command. `stop` may be called from any thread at any time, also before it starts.
 
-    def __init__(self) -> None:
+    `orphans`, where given, ends what a command left behind that bears no mark, and spares most the search for it.
+    """
+
+    def __init__(self, orphans: Orphans | None = None) -> None:
+        self._orphans = orphans
         self._lock = threading.Lock()
         self._stopped: Ending | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -81,6 +86,10 @@ class TaskProcess:
         `meanwhile(seconds since start)` is called while it runs and gives the pause to its next call, None for never.
         Raises `OSError` for what is the node's fault (no memory, no processes, no disk).
         """
+        with self._orphans.run() if self._orphans is not None else contextlib.nullcontext():
+            return self._run(command, rules, meanwhile)
+
+    def _run(self, command: Command, rules: ExitCodeRules, meanwhile: Callable[[float], float | None] | None) -> Ending:
         with self._lock:
             if self._stopped is not None:
                 return self._stopped
@@ -100,7 +109,11 @@ class TaskProcess:
         with self._lock:
             self._over = not overdue and self._stopped is None
         # Also what a task that ended well has left running in the background.
-        end_tree(process.pid, command.mark, brief=time.monotonic() - began < _BRIEF_SECONDS)
+        brief = time.monotonic() - began < _BRIEF_SECONDS
+        if not self._over or self._orphans is None:
+            end_tree(process.pid, command.mark, brief=brief)
+        if self._orphans is not None:
+            self._orphans.end(process.pid, command.mark)
         code = process.wait()
         if (stopped := self.stopped) is not None:
             return stopped
@@ -152,7 +165,8 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
-            close_fds=True,
+            # All our own are closed on exec, as Python opens them; the runner closed what it was started with.
+            close_fds=_WINDOWS,
             start_new_session=not _WINDOWS,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             user=account.name if account is not None else None,

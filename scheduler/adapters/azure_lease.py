@@ -11,8 +11,8 @@ from scheduler.adapters.azure_storage import STORAGE_OPTIONS
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.settings import LEADER_BLOB
 
-# Leases last 15 to 60 s by the service's rule. Renewed each step (a second), 30 s outlives a slow step and hands over
-# soon after a crash.
+# Leases last 15 to 60 s by the service's rule. Renewed at a third, 30 s outlives two lost renewals and a slow step, and
+# hands over soon after a crash; a shorter one would cost an idle scheduler its budget of requests.
 _LEASE_SECONDS = 30
 
 
@@ -24,6 +24,7 @@ class BlobLeaderLease:
         self._blob = self._service.get_blob_client(SCHEDULER, LEADER_BLOB)
         self._duration = duration_seconds
         self._lease: BlobLeaseClient | None = None
+        self._claimed: str | None = None
 
     def close(self) -> None:
         """Close the connections; the lease, if held, runs out by itself."""
@@ -33,12 +34,17 @@ class BlobLeaderLease:
         """Acquire or renew, and say whether this process leads now; a lease that was lost says no once."""
         if self._lease is not None:
             return self._renew(self._lease)
-        self._claim(store_id)
+        if self._claimed != store_id:
+            self._claim(store_id)
+            self._claimed = store_id
         lease = BlobLeaseClient(self._blob)
         try:
             with translated(f"leasing blob {SCHEDULER}/{LEADER_BLOB}"):
                 lease.acquire(lease_duration=self._duration)
-        except (ConflictError, NotFoundError):
+        except ConflictError:
+            return False
+        except NotFoundError:  # the deployment was made anew: it is claimed again
+            self._claimed = None
             return False
         self._lease = lease
         return True
@@ -59,7 +65,7 @@ class BlobLeaderLease:
             with translated(f"renewing the lease of blob {SCHEDULER}/{LEADER_BLOB}"):
                 lease.renew()
         except (ConflictError, NotFoundError):
-            self._lease = None
+            self._lease, self._claimed = None, None
             return False
         return True
 

@@ -2,6 +2,8 @@
 
 import binascii
 from base64 import b64decode
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from azure.core.credentials import TokenCredential
@@ -10,7 +12,7 @@ from azure.storage.queue import QueueClient, QueueServiceClient, TextBase64Encod
 
 from node_bootstrap.protocol import EVENTS_QUEUE, MAX_MESSAGE_BYTES
 from scheduler.adapters.azure_errors import translated
-from scheduler.errors import InvalidRequestError, NotFoundError
+from scheduler.errors import InvalidRequestError, MillpondError, NotFoundError
 from scheduler.ports.storage import BlobEntry, ReceivedEvent
 
 # A step must not be blocked for minutes (an SDK's defaults: 20 s to connect, 60 s to read, three tries that back off
@@ -29,6 +31,8 @@ _EVENT_VISIBILITY_SECONDS = 30
 # The service gives at most 32 messages a call.
 _MOST_MESSAGES = 32
 _FOREVER = -1
+# Requests under way at once where many are asked for: what they cost is waiting. The SDK keeps ten connections a host.
+_AT_ONCE = 8
 
 
 class AzureQueues:
@@ -37,9 +41,11 @@ class AzureQueues:
     def __init__(self, credential: TokenCredential, queue_endpoint: str) -> None:
         self._service = QueueServiceClient(queue_endpoint, credential, **STORAGE_OPTIONS)
         self._clients: dict[str, QueueClient] = {}
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="queues")
 
     def close(self) -> None:
         """Close the connections."""
+        self._pool.shutdown()
         self._service.close()
 
     def send(self, queue: str, body: str) -> None:
@@ -52,6 +58,11 @@ class AzureQueues:
         with translated(f"sending to queue {queue}"):
             self._queue(queue).send_message(body, time_to_live=_FOREVER)
 
+    def send_all(self, queue: str, bodies: Sequence[str]) -> tuple[MillpondError | None, ...]:
+        """Put messages that never expire, some at a time; give for each None, or why it may not be there."""
+        self._queue(queue)
+        return tuple(self._pool.map(lambda body: _failure(self.send, queue, body), bodies))
+
     def depth(self, queue: str) -> int:
         """Give the approximate number of messages, leased ones included."""
         with translated(f"reading queue {queue}"):
@@ -60,18 +71,25 @@ class AzureQueues:
     def receive_events(self, limit: int) -> tuple[ReceivedEvent, ...]:
         """Receive events, hidden for 30 s."""
         with translated(f"receiving from queue {EVENTS_QUEUE}"):
-            messages = self._queue(EVENTS_QUEUE).receive_messages(
-                messages_per_page=min(limit, _MOST_MESSAGES),
-                max_messages=limit,
-                visibility_timeout=_EVENT_VISIBILITY_SECONDS,
+            pages = self._queue(EVENTS_QUEUE).receive_messages(
+                messages_per_page=min(limit, _MOST_MESSAGES), visibility_timeout=_EVENT_VISIBILITY_SECONDS
             )
+            # One page is one request; going on would ask once more to learn that there is nothing.
+            messages = next(pages.by_page(), ())
             return tuple(
                 ReceivedEvent(_text(str(message.content)), f"{message.id} {message.pop_receipt}")
                 for message in messages
             )
 
-    def delete_event(self, event: ReceivedEvent) -> None:
-        """Delete an event; one that another received since stays, and comes again."""
+    def delete_events(self, events: Sequence[ReceivedEvent]) -> None:
+        """Delete events, some at a time; one that another received since stays, and comes again."""
+        self._queue(EVENTS_QUEUE)
+        failures = tuple(self._pool.map(lambda event: _failure(self._delete, event), events))
+        for failure in failures:
+            if failure is not None:
+                raise failure
+
+    def _delete(self, event: ReceivedEvent) -> None:
         identifier, _, receipt = event.receipt.partition(" ")
         try:
             with translated(f"deleting an event of queue {EVENTS_QUEUE}"):
@@ -100,15 +118,28 @@ class AzureBlobs:
 
     def __init__(self, credential: TokenCredential, blob_endpoint: str) -> None:
         self._service = BlobServiceClient(blob_endpoint, credential, **STORAGE_OPTIONS)
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="blobs")
 
     def close(self) -> None:
         """Close the connections."""
+        self._pool.shutdown()
         self._service.close()
 
     def read(self, container: str, name: str) -> bytes:
         """Read a whole blob."""
         with translated(f"reading blob {container}/{name}"):
             return self._blob(container, name).download_blob().readall()
+
+    def read_all(self, container: str, names: Sequence[str]) -> tuple[bytes | None, ...]:
+        """Read whole blobs, some at a time; None for one that is not there."""
+
+        def read(name: str) -> bytes | None:
+            try:
+                return self.read(container, name)
+            except NotFoundError:
+                return None
+
+        return tuple(self._pool.map(read, names))
 
     def read_range(self, container: str, name: str, offset: int, length: int) -> bytes:
         """Read part of a blob; `InvalidRequestError` when it begins beyond its end."""
@@ -142,6 +173,15 @@ class AzureBlobs:
 
     def _blob(self, container: str, name: str) -> BlobClient:
         return self._service.get_blob_client(container, name)
+
+
+def _failure(action: Callable[..., None], *arguments: object) -> MillpondError | None:
+    """Do something, and give our error where it failed."""
+    try:
+        action(*arguments)
+    except MillpondError as error:
+        return error
+    return None
 
 
 def _text(content: str) -> str:

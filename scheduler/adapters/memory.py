@@ -6,7 +6,7 @@ simulation puts its faults in front of them. One thread uses them.
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -16,14 +16,17 @@ from scheduler.errors import (
     CapacityErrorKind,
     ConflictError,
     InvalidRequestError,
+    MillpondError,
     NotFoundError,
     PreconditionError,
 )
 from scheduler.model import Instance, InstanceState, NodeGroup, ScaleSetView
+from scheduler.ports.clock import Clock
 from scheduler.ports.storage import BlobEntry, ReceivedEvent
 
 # As the Azure adapter's: long enough to apply a batch of events in one transaction.
 _EVENT_VISIBILITY = timedelta(seconds=30)
+_MOST_EVENTS = 32
 
 
 class ManualClock:
@@ -90,21 +93,34 @@ class MemoryQueues:
         number = next(self._numbers)
         self._messages(queue)[number] = _Stored(number, body, self._clock.now() + delay)
 
+    def send_all(self, queue: str, bodies: Sequence[str]) -> tuple[MillpondError | None, ...]:
+        """Put messages that never expire; give for each None, or why it is not there."""
+        results: list[MillpondError | None] = []
+        for body in bodies:
+            try:
+                self.send(queue, body)
+            except MillpondError as error:
+                results.append(error)
+            else:
+                results.append(None)
+        return tuple(results)
+
     def depth(self, queue: str) -> int:
         """Give the number of messages, leased ones included."""
         return len(self._messages(queue))
 
     def receive_events(self, limit: int) -> tuple[ReceivedEvent, ...]:
         """Receive events, oldest first, hidden for 30 s."""
-        received = self.receive(EVENTS_QUEUE, _EVENT_VISIBILITY, limit)
+        received = self.receive(EVENTS_QUEUE, _EVENT_VISIBILITY, min(limit, _MOST_EVENTS))
         return tuple(ReceivedEvent(item.body, f"{item.number} {item.receipt}") for item in received)
 
-    def delete_event(self, event: ReceivedEvent) -> None:
-        """Delete an event; one that another received since stays."""
-        number, receipt = (int(part) for part in event.receipt.split())
-        stored = self._messages(EVENTS_QUEUE).get(number)
-        if stored is not None and stored.receipt == receipt:
-            del self._messages(EVENTS_QUEUE)[number]
+    def delete_events(self, events: Sequence[ReceivedEvent]) -> None:
+        """Delete events; one that another received since stays."""
+        for event in events:
+            number, receipt = (int(part) for part in event.receipt.split())
+            stored = self._messages(EVENTS_QUEUE).get(number)
+            if stored is not None and stored.receipt == receipt:
+                del self._messages(EVENTS_QUEUE)[number]
 
     def delete_queue(self, queue: str) -> None:
         """Delete a queue with all that is on it."""
@@ -164,6 +180,16 @@ class MemoryBlobs:
     def read(self, container: str, name: str) -> bytes:
         """Read a whole blob."""
         return self._blob(container, name).data
+
+    def read_all(self, container: str, names: Sequence[str]) -> tuple[bytes | None, ...]:
+        """Read whole blobs; None for one that is not there."""
+        found: list[bytes | None] = []
+        for name in names:
+            try:
+                found.append(self.read(container, name))
+            except NotFoundError:
+                found.append(None)
+        return tuple(found)
 
     def read_range(self, container: str, name: str, offset: int, length: int) -> bytes:
         """Read part of a blob; `InvalidRequestError` when it begins beyond its end."""
@@ -227,7 +253,7 @@ class MemoryCapacity:
 
     def __init__(
         self,
-        clock: ManualClock,
+        clock: Clock,
         scale_sets: Iterable[str] = (),
         boot_delay: timedelta = timedelta(minutes=1),
         delete_delay: timedelta = timedelta(seconds=20),

@@ -1,33 +1,57 @@
 """The HTTP application: each route is one method of `JobService`."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Body, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from scheduler.api.files import part_response, whole_response
 from scheduler.api.guard import LoopbackGuard
+from scheduler.api.page.routes import add_page
+from scheduler.api.page.sessions import Sessions
 from scheduler.api.problem import MEDIA_TYPE, Problem, problem, problem_of
 from scheduler.errors import MillpondError
-from scheduler.model import Decision, Job, NewJob, Node, OutputFile, PoolView, Sample, Step, StorageAddress, Task
+from scheduler.insight import MAX_PART_BYTES
+from scheduler.model import (
+    Decision,
+    Job,
+    NewJob,
+    Node,
+    OutputFile,
+    PoolView,
+    Sample,
+    Step,
+    StorageAddress,
+    Task,
+    TaskResult,
+    TaskState,
+)
 from scheduler.ports.job_service import JobService
+from scheduler.views import Explanation, NodeLog, StepView
 
 _NOT_FOUND = 404
 _UNPROCESSABLE = 422
 _Limit = Annotated[int, Query(ge=1, le=100_000)]
 
 
-def create_app(service: JobService, token: str) -> FastAPI:
+def create_app(service: JobService, token: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> FastAPI:
     """Build the application that serves `service` to callers on this machine that know `token`."""
     app = FastAPI(
         title="Millpond", openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None, redirect_slashes=False
     )
-    app.add_middleware(LoopbackGuard, token=token)
+    sessions = Sessions(token, lambda: now().timestamp())
+    app.add_middleware(LoopbackGuard, token=token, sessions=sessions)
     app.add_exception_handler(MillpondError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_no_route)
     _add_job_routes(app, service)
+    _add_task_routes(app, service)
     _add_pool_routes(app, service)
+    _add_insight_routes(app, service)
+    add_page(app, service, sessions, now)
     return app
 
 
@@ -37,8 +61,8 @@ def _add_job_routes(app: FastAPI, service: JobService) -> None:
         return service.create_job(new)
 
     @app.get("/v1/jobs")
-    def list_jobs() -> tuple[Job, ...]:
-        return service.list_jobs()
+    def list_jobs(before: str | None = None, limit: _Limit = 1000) -> tuple[Job, ...]:
+        return service.list_jobs(before, limit)
 
     @app.get("/v1/jobs/{job_id}")
     def get_job(job_id: str) -> Job:
@@ -56,9 +80,33 @@ def _add_job_routes(app: FastAPI, service: JobService) -> None:
     def cancel_job(job_id: str) -> Job:
         return service.cancel_job(job_id)
 
+    @app.post("/v1/jobs/{job_id}/requeue")
+    def requeue_job(job_id: str, task_ids: Annotated[tuple[int, ...] | None, Body(embed=True)] = None) -> Job:
+        return service.requeue_job(job_id, task_ids)
+
+    @app.put("/v1/jobs/{job_id}/priority")
+    def set_priority(job_id: str, priority: Annotated[int, Body(embed=True)]) -> Job:
+        return service.set_priority(job_id, priority)
+
+    @app.delete("/v1/jobs/{job_id}", status_code=204)
+    def delete_job(job_id: str) -> None:
+        service.delete_job(job_id)
+
+
+def _add_task_routes(app: FastAPI, service: JobService) -> None:
+    @app.get("/v1/jobs/{job_id}/tasks/{task_id}")
+    def get_task(job_id: str, task_id: int) -> Task:
+        return service.get_task(job_id, task_id)
+
     @app.get("/v1/jobs/{job_id}/tasks")
-    def list_tasks(job_id: str, after: int = -1, limit: _Limit = 1000) -> tuple[Task, ...]:
-        return service.list_tasks(job_id, after, limit)
+    def list_tasks(
+        job_id: str,
+        after: int = -1,
+        limit: _Limit = 1000,
+        state: TaskState | None = None,
+        result: TaskResult | None = None,
+    ) -> tuple[Task, ...]:
+        return service.list_tasks(job_id, after, limit, state, result)
 
     @app.get("/v1/jobs/{job_id}/outputs")
     def list_outputs(job_id: str, task_id: int | None = None) -> tuple[OutputFile, ...]:
@@ -85,6 +133,32 @@ def _add_pool_routes(app: FastAPI, service: JobService) -> None:
     @app.get("/v1/storage")
     def storage() -> StorageAddress:
         return service.storage()
+
+
+def _add_insight_routes(app: FastAPI, service: JobService) -> None:
+    @app.post("/v1/pools/{pool}/drain")
+    def drain_nodes(pool: str, nodes: Annotated[tuple[str, ...], Body(embed=True)]) -> tuple[Node, ...]:
+        return service.drain_nodes(pool, nodes)
+
+    @app.get("/v1/jobs/{job_id}/steps")
+    def list_steps(job_id: str) -> tuple[StepView, ...]:
+        return service.list_steps(job_id)
+
+    @app.get("/v1/why")
+    def explain(subject: str) -> Explanation:
+        return service.explain(subject)
+
+    @app.get("/v1/jobs/{job_id}/tasks/{task_id}/files/{path:path}")
+    def read_file(job_id: str, task_id: int, path: str, offset: int = 0, limit: int | None = None) -> Response:
+        if limit is None and offset == 0:
+            return whole_response(service, job_id, task_id, path)
+        return part_response(
+            service.read_file(job_id, task_id, path, offset, MAX_PART_BYTES if limit is None else limit)
+        )
+
+    @app.get("/v1/nodes/{node_id}/log")
+    def node_log(node_id: str) -> NodeLog:
+        return service.node_log(node_id)
 
 
 def _on_error(_request: Request, error: Exception) -> Response:

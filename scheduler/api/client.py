@@ -1,15 +1,32 @@
 """`JobService` over HTTP, for the command line and other programs."""
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
 
+from scheduler.api.files import part_of
 from scheduler.api.problem import error_of
 from scheduler.errors import UnavailableError
-from scheduler.model import Decision, Job, NewJob, Node, OutputFile, PoolView, Sample, Step, StorageAddress, Task
+from scheduler.model import (
+    Decision,
+    Job,
+    NewJob,
+    Node,
+    OutputFile,
+    PoolView,
+    Sample,
+    Step,
+    StorageAddress,
+    Task,
+    TaskResult,
+    TaskState,
+)
+from scheduler.views import Explanation, FilePart, NodeLog, StepView
 
 _Record = TypeVar("_Record")
 
@@ -17,6 +34,7 @@ _NEW_JOB = TypeAdapter(NewJob)
 _STEPS: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
 _JOB = TypeAdapter(Job)
 _JOBS: TypeAdapter[tuple[Job, ...]] = TypeAdapter(tuple[Job, ...])
+_TASK = TypeAdapter(Task)
 _TASKS: TypeAdapter[tuple[Task, ...]] = TypeAdapter(tuple[Task, ...])
 _OUTPUTS: TypeAdapter[tuple[OutputFile, ...]] = TypeAdapter(tuple[OutputFile, ...])
 _POOLS: TypeAdapter[tuple[PoolView, ...]] = TypeAdapter(tuple[PoolView, ...])
@@ -24,8 +42,12 @@ _NODES: TypeAdapter[tuple[Node, ...]] = TypeAdapter(tuple[Node, ...])
 _DECISIONS: TypeAdapter[tuple[Decision, ...]] = TypeAdapter(tuple[Decision, ...])
 _SAMPLES: TypeAdapter[tuple[Sample, ...]] = TypeAdapter(tuple[Sample, ...])
 _STORAGE = TypeAdapter(StorageAddress)
+_STEP_VIEWS: TypeAdapter[tuple[StepView, ...]] = TypeAdapter(tuple[StepView, ...])
+_EXPLANATION = TypeAdapter(Explanation)
+_NODE_LOG = TypeAdapter(NodeLog)
+_LINK: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
 
-_TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 
 
 class HttpJobService:
@@ -34,13 +56,13 @@ class HttpJobService:
     `UnavailableError` also when nobody answers, `AccessDeniedError` when the token is refused.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._url = url.rstrip("/")
         # The scheduler is on this machine: proxies from the environment must not see the token.
         self._client = httpx.Client(
             base_url=self._url,
             headers={"Authorization": f"Bearer {token}"},
-            timeout=_TIMEOUT_SECONDS,
+            timeout=timeout_seconds,
             trust_env=False,
         )
 
@@ -66,29 +88,53 @@ class HttpJobService:
 
     def arm_job(self, job_id: str, task_count: int) -> Job:
         """Start a draft."""
-        body = TypeAdapter(dict[str, int]).dump_json({"task_count": task_count})
-        return self._record(_JOB, "POST", f"/v1/jobs/{_segment(job_id)}/arm", body=body)
+        return self._record(_JOB, "POST", f"/v1/jobs/{_segment(job_id)}/arm", body=to_json({"task_count": task_count}))
 
     def get_job(self, job_id: str) -> Job:
         """Give a job."""
         return self._record(_JOB, "GET", f"/v1/jobs/{_segment(job_id)}")
 
-    def list_jobs(self) -> tuple[Job, ...]:
-        """Give every job."""
-        return self._record(_JOBS, "GET", "/v1/jobs")
+    def list_jobs(self, before: str | None = None, limit: int = 1000) -> tuple[Job, ...]:
+        """Give jobs, newest first."""
+        return self._record(_JOBS, "GET", "/v1/jobs", query={"before": before, "limit": limit})
 
     def cancel_job(self, job_id: str) -> Job:
         """Cancel a job."""
         return self._record(_JOB, "POST", f"/v1/jobs/{_segment(job_id)}/cancel")
 
-    def list_tasks(self, job_id: str, after: int = -1, limit: int = 1000) -> tuple[Task, ...]:
+    def requeue_job(self, job_id: str, task_ids: tuple[int, ...] | None = None) -> Job:
+        """Run completed tasks again."""
+        body = to_json({"task_ids": task_ids})
+        return self._record(_JOB, "POST", f"/v1/jobs/{_segment(job_id)}/requeue", body=body)
+
+    def set_priority(self, job_id: str, priority: int) -> Job:
+        """Change the priority."""
+        body = to_json({"priority": priority})
+        return self._record(_JOB, "PUT", f"/v1/jobs/{_segment(job_id)}/priority", body=body)
+
+    def delete_job(self, job_id: str) -> None:
+        """Remove a completed job."""
+        self._send("DELETE", f"/v1/jobs/{_segment(job_id)}")
+
+    def get_task(self, job_id: str, task_id: int) -> Task:
+        """Give a task."""
+        return self._record(_TASK, "GET", f"/v1/jobs/{_segment(job_id)}/tasks/{task_id}")
+
+    def list_tasks(
+        self,
+        job_id: str,
+        after: int = -1,
+        limit: int = 1000,
+        state: TaskState | None = None,
+        result: TaskResult | None = None,
+    ) -> tuple[Task, ...]:
         """Give tasks with an id above `after`."""
-        return self._record(_TASKS, "GET", f"/v1/jobs/{_segment(job_id)}/tasks", query={"after": after, "limit": limit})
+        query = {"after": after, "limit": limit, "state": state, "result": result}
+        return self._record(_TASKS, "GET", f"/v1/jobs/{_segment(job_id)}/tasks", query=query)
 
     def list_outputs(self, job_id: str, task_id: int | None = None) -> tuple[OutputFile, ...]:
         """Give committed files."""
-        query = {} if task_id is None else {"task_id": task_id}
-        return self._record(_OUTPUTS, "GET", f"/v1/jobs/{_segment(job_id)}/outputs", query=query)
+        return self._record(_OUTPUTS, "GET", f"/v1/jobs/{_segment(job_id)}/outputs", query={"task_id": task_id})
 
     def list_pools(self) -> tuple[PoolView, ...]:
         """Give every pool."""
@@ -106,6 +152,33 @@ class HttpJobService:
         """Give the newest points of a pool's timeline."""
         return self._record(_SAMPLES, "GET", f"/v1/pools/{_segment(pool)}/samples", query={"limit": limit})
 
+    def drain_nodes(self, pool: str, node_ids: tuple[str, ...]) -> tuple[Node, ...]:
+        """Have nodes drained and removed."""
+        body = TypeAdapter(dict[str, tuple[str, ...]]).dump_json({"nodes": node_ids})
+        return self._record(_NODES, "POST", f"/v1/pools/{_segment(pool)}/drain", body=body)
+
+    def list_steps(self, job_id: str) -> tuple[StepView, ...]:
+        """Give the steps of a job."""
+        return self._record(_STEP_VIEWS, "GET", f"/v1/jobs/{_segment(job_id)}/steps")
+
+    def explain(self, subject: str) -> Explanation:
+        """Say why something is as it is."""
+        return self._record(_EXPLANATION, "GET", "/v1/why", query={"subject": subject})
+
+    def read_file(self, job_id: str, task_id: int, path: str, offset: int = 0, limit: int = 1 << 20) -> FilePart:
+        """Give a piece of a file of a task."""
+        where = f"/v1/jobs/{_segment(job_id)}/tasks/{task_id}/files/{quote(path)}"
+        answer = self._answer("GET", where, query={"offset": offset, "limit": limit})
+        return part_of(path, offset, answer.content, answer.headers)
+
+    def node_log(self, node_id: str) -> NodeLog:
+        """Give what a node left of itself."""
+        return self._record(_NODE_LOG, "GET", f"/v1/nodes/{_segment(node_id)}/log")
+
+    def page_link(self) -> str:
+        """Make a link that signs a browser in to the page, once and soon."""
+        return f"{self._url}{self._record(_LINK, 'POST', '/v1/page-links')['path']}"
+
     def storage(self) -> StorageAddress:
         """Say where files go."""
         return self._record(_STORAGE, "GET", "/v1/storage")
@@ -120,10 +193,16 @@ class HttpJobService:
                 f"are scheduler and command line of the same version? {error}"
             ) from error
 
-    def _send(self, method: str, path: str, *, body: bytes | None = None, query: dict[str, int] | None = None) -> bytes:
+    def _send(self, method: str, path: str, **options: Any) -> bytes:
+        return self._answer(method, path, **options).content
+
+    def _answer(
+        self, method: str, path: str, *, body: bytes | None = None, query: Mapping[str, str | int | None] | None = None
+    ) -> httpx.Response:
         headers = {} if body is None else {"Content-Type": "application/json"}
+        given = {name: value for name, value in (query or {}).items() if value is not None}
         try:
-            answer = self._client.request(method, path, content=body, params=query or {}, headers=headers)
+            answer = self._client.request(method, path, content=body, params=given, headers=headers)
         except httpx.HTTPError as error:
             raise UnavailableError(
                 f"the scheduler does not answer at {self._url} ({type(error).__name__}: {error}); "
@@ -131,7 +210,7 @@ class HttpJobService:
             ) from error
         if not answer.is_success:
             raise error_of(answer.status_code, answer.content, f"{method} {self._url}{path}")
-        return answer.content
+        return answer
 
 
 def _segment(text: str) -> str:

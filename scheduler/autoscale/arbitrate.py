@@ -18,20 +18,21 @@ def arbitrate(
 
     Missing slots are taken from draining nodes first, then bought from the first group with room. Idle nodes go from
     the last group first, and only while what is left is enough without any group that could not be read. Nodes of
-    retired generations all go. A plan never both buys and drains for a pool: what retires is drained a step earlier.
+    retired generations all go, and so do those that a person asked to go, which are never taken back. A plan never both
+    buys and drains for a pool: what retires or was asked to go is drained a step earlier.
     """
     current = tuple(each for each in groups if each.group.current)
     known = tuple(each for each in current if each.unknown is None)
-    retiring = _retire(groups)
+    leaving = (*_retire(groups), *_let_go(current))
     shortage = _Shortage(
         slots=wanted.slots - sum(each.serving_slots for each in current),
         nodes=policy.min_nodes - sum(each.serving for each in current),
     )
-    actions: list[Action] = list(retiring)
+    actions: list[Action] = list(leaving)
     if shortage.exists:
         actions += _take_back(shortage, known, wanted)
         orders = _buy(shortage, known, policy, sum(each.asked_for for each in groups), wanted)
-        actions += _after_draining(orders) if retiring else orders
+        actions += _after_draining(orders) if leaving else orders
     else:
         actions += _drain_idle(policy, wanted, known, now)
     taken_back = {name for action in actions if isinstance(action, Undrain) for name in action.nodes}
@@ -71,16 +72,23 @@ class _Shortage:
 def _retire(groups: tuple[Assessment, ...]) -> tuple[Drain, ...]:
     reason = Reason(ReasonKind.RETIRED, "a newer generation of the group is declared; what runs may end")
     return tuple(
-        Drain(each.group.key, tuple(sorted(_names(each.working + each.booting))), reason)
+        Drain(each.group.key, tuple(sorted(_names(each.working + each.booting + each.leaving))), reason)
         for each in groups
-        if not each.group.current and each.unknown is None and (each.working or each.booting)
+        if not each.group.current and each.unknown is None and (each.working or each.booting or each.leaving)
+    )
+
+
+def _let_go(current: tuple[Assessment, ...]) -> tuple[Drain, ...]:
+    reason = Reason(ReasonKind.ASKED_FOR, "a person asked for it to go; what runs may end")
+    return tuple(
+        Drain(each.group.key, _names(each.leaving), reason) for each in current if each.unknown is None and each.leaving
     )
 
 
 def _take_back(shortage: _Shortage, known: tuple[Assessment, ...], wanted: Desire) -> list[Action]:
     actions: list[Action] = []
     for each in known:
-        candidates = each.draining + each.drained
+        candidates = tuple(node for node in each.draining + each.drained if node.drain_asked_at is None)
         count = min(len(candidates), shortage.nodes_of(each))
         if count:
             shortage.met_by(each, count)
@@ -115,7 +123,10 @@ def _buy(
 
 def _after_draining(orders: list[ScaleOut]) -> list[Action]:
     return [
-        Hold(order.group, Reason(ReasonKind.DRAIN_FIRST, f"retired nodes are drained first; then {order.count} more"))
+        Hold(
+            order.group,
+            Reason(ReasonKind.DRAIN_FIRST, f"nodes that are to go are drained first; then {order.count} more"),
+        )
         for order in orders
     ]
 

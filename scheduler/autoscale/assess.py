@@ -21,10 +21,14 @@ BACK_OFF: Mapping[CapacityErrorKind, timedelta] = MappingProxyType(
 )
 
 
+_SERVE = frozenset({NodePhase.WORKING, NodePhase.BOOTING})
+
+
 @dataclass(frozen=True, slots=True)
 class Assessment:
     """A group's nodes by what can be done with them, each in order of name; the lists do not overlap.
 
+    leaving     nodes that work or boot and that a person asked to go: they serve no longer
     ordered     nodes asked for that are not listed yet and may still be expected
     asked_for   machines there are or will be, those being removed included
     room        how many more may be asked for, the pool's bounds aside; where it is 0, `blocked` says why
@@ -38,6 +42,7 @@ class Assessment:
     drained: tuple[Node, ...]
     failed_boots: tuple[Node, ...]
     lost: tuple[Node, ...]
+    leaving: tuple[Node, ...]
     ordered: int
     asked_for: int
     room: int
@@ -60,6 +65,8 @@ def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now:
     failed = tuple(node for node in nodes if _failed_to_boot(node, policy, now))
     failed_ids = {node.node_id for node in failed}
     rest = [node for node in nodes if node.node_id not in failed_ids]
+    leaving = tuple(node for node in rest if node.drain_asked_at is not None and node.phase in _SERVE)
+    rest = [node for node in rest if node not in leaving]
     booting = _in_phase(rest, NodePhase.BOOTING)
     recent = history.ordered_at is not None and now - history.ordered_at < policy.boot_deadline
     expected = recent and fleet.error is None
@@ -78,6 +85,7 @@ def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now:
         drained=_in_phase(rest, NodePhase.DRAINED),
         failed_boots=failed,
         lost=_in_phase(rest, NodePhase.LOST),
+        leaving=leaving,
         ordered=ordered,
         asked_for=asked_for,
         room=room,

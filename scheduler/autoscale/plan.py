@@ -18,6 +18,7 @@ class ReasonKind(StrEnum):
     NEEDED_AGAIN = "needed_again"
     IDLE = "idle"
     RETIRED = "retired"
+    ASKED_FOR = "asked_for"
     DRAINED = "drained"
     BOOT_FAILED = "boot_failed"
     LOST = "lost"

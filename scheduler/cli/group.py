@@ -1,5 +1,8 @@
 """What every command group shares: exit codes, errors told in one place, options that many commands have."""
 
+import os
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,10 +15,25 @@ SUCCESS = 0
 FAILED = 1
 USAGE = 2
 UNREACHABLE = 3
+INTERRUPTED = 130
 
-EXIT_CODES = "Exit codes: 0 done, 1 the job failed, 2 wrong use, 3 the scheduler or the storage cannot be reached."
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 the job failed, 2 wrong use, 3 the scheduler or the storage cannot be reached, "
+    "130 interrupted by Ctrl-C."
+)
 
-Stack = Annotated[str, typer.Option("--stack", envvar="MILLPOND_STACK", help="The deployment to speak to.")]
+
+def stack_names(_ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Complete the stacks that have a settings file beside the source."""
+    root = Path(__file__).resolve().parents[2]
+    names = sorted(file.name.split(".")[1] for file in root.glob("Pulumi.*.yaml"))
+    return [(name, "") for name in names if name.startswith(incomplete)]
+
+
+Stack = Annotated[
+    str,
+    typer.Option("--stack", envvar="MILLPOND_STACK", help="The deployment to speak to.", autocompletion=stack_names),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 DEFAULT_STACK = "local"
@@ -33,6 +51,13 @@ class CommandGroup(TyperGroup):
         except MillpondError as error:
             tell_error(error)
             raise typer.Exit(exit_code_of(error)) from error
+        except KeyboardInterrupt:
+            typer.echo("interrupted; nothing that was accepted is lost", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # Whoever read our output has enough: `millpond job list | head`.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(SUCCESS) from None
 
 
 def exit_code_of(error: MillpondError) -> int:
@@ -55,6 +80,11 @@ def group(name: str, text: str, exit_codes: str = EXIT_CODES) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
+
+
+def examples(*lines: str) -> str:
+    """Make the end of a help text: examples, a line each, as they stand."""
+    return verbatim("\n".join(("Examples:", *(f"  {line}" for line in lines))))
 
 
 def verbatim(text: str | None) -> str:

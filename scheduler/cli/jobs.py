@@ -1,6 +1,5 @@
 """`millpond job`: submit, list, show, watch, logs, outputs, cancel."""
 
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +11,10 @@ from rich.console import Console
 from scheduler.cli import job_file
 from scheduler.cli.connection import scheduler_of, storage_of
 from scheduler.cli.download import download
-from scheduler.cli.group import DEFAULT_STACK, FAILED, AsJson, Stack, group, verbatim
-from scheduler.cli.logs import follow_logs, read_logs, task_of
+from scheduler.cli.group import DEFAULT_STACK, FAILED, INTERRUPTED, AsJson, Stack, group, verbatim
 from scheduler.cli.submission import submit as submit_job
 from scheduler.cli.tables import console, job_table, jobs_table, outputs_table, print_json, size, tasks_table
+from scheduler.cli.tasks import JobId, TaskNumber, print_logs
 from scheduler.cli.watching import ending, progress_on
 from scheduler.cli.watching import watch as watch_job
 from scheduler.errors import UnavailableError
@@ -25,9 +24,6 @@ from scheduler.ports.job_service import JobService
 job = group("job", "Submit jobs, follow them and fetch their results.")
 
 _PAGE = 1000
-_INTERRUPTED = 130
-
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id that `job submit` printed.")]
 
 
 @job.command(epilog=verbatim(job_file.__doc__))
@@ -54,9 +50,10 @@ def submit(
         try:
             done = submit_job(service, storage_of(service), loaded, used_key)
         except UnavailableError as error:
-            raise UnavailableError(
-                f"{error}\nto go on where this stopped, submit again with --key {used_key}"
-            ) from error
+            raise UnavailableError(f"{error}\n{_go_on(used_key)}") from error
+        except KeyboardInterrupt:
+            typer.echo(f"interrupted; what was sent is kept\n{_go_on(used_key)}", err=True)
+            raise typer.Exit(INTERRUPTED) from None
     if not as_json:
         console().print(
             f"job {done.job.job_id}: {done.job.counts.total} tasks to pool {done.job.pool}; "
@@ -108,22 +105,12 @@ def watch(job_id: JobId, stack: Stack = DEFAULT_STACK, as_json: AsJson = False) 
 @job.command()
 def logs(
     job_id: JobId,
-    task: Annotated[int, typer.Argument(metavar="TASK", help="The task's number.")],
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until the task is completed.")] = False,
+    task: TaskNumber,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the task has ended.")] = False,
     stack: Stack = DEFAULT_STACK,
 ) -> None:
-    """Print what a task wrote: its standard output and its standard error, each to the same place here."""
-    with scheduler_of(stack) as service:
-        its_task = task_of(service, job_id, task)
-        read = follow_logs if follow else read_logs
-        empty = True
-        for part in read(service, storage_of(service), its_task):
-            empty = False
-            stream = sys.stdout if part.log == "stdout.txt" else sys.stderr
-            stream.buffer.write(part.data)
-            stream.flush()
-    if empty:
-        typer.echo(f"task {task} has written nothing so far; it is {its_task.state.value}", err=True)
+    """Print what a task of the job wrote; the same as `millpond task logs`."""
+    print_logs(job_id, task, stack, follow=follow)
 
 
 @job.command()
@@ -175,7 +162,7 @@ def _watch(job_id: str, stack: str, *, as_json: bool) -> None:
             ended = watch_job(connect, job_id, view)
     except KeyboardInterrupt:
         place.print(f"the job goes on; see it again with `millpond job watch {job_id}`", markup=False)
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     finally:
         for service in opened:
             service.close()
@@ -184,6 +171,10 @@ def _watch(job_id: str, stack: str, *, as_json: bool) -> None:
     else:
         place.print(ending(ended), markup=False)
     _exit_by(ended)
+
+
+def _go_on(key: str) -> str:
+    return f"to go on where this stopped, submit again with --key {key}"
 
 
 def _exit_by(ended: Job) -> None:

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from scheduler.cli.completion import node_names, pool_names
 from scheduler.cli.connection import scheduler_of
-from scheduler.cli.group import DEFAULT_STACK, AsJson, Stack, group
+from scheduler.cli.group import DEFAULT_STACK, AsJson, Stack, examples, group
 from scheduler.cli.tables import console, decisions_table, groups_table, nodes_table, pools_table, print_json
 from scheduler.errors import NotFoundError
 from scheduler.model import PoolView
@@ -16,9 +17,26 @@ pool = group("pool", "See pools, their nodes, and the reason for each decision a
 _SHOWN_DECISIONS = 20
 
 
-@pool.command()
+Name = Annotated[str, typer.Argument(metavar="POOL", help="The pool's name.", autocompletion=pool_names)]
+
+
+@pool.command(name="list", epilog=examples("millpond pool list --json | jq '.[].current_nodes'"))
+def list_pools(stack: Stack = DEFAULT_STACK, as_json: AsJson = False) -> None:
+    """List all pools: nodes current and target, tasks, and the last decision with its reason."""
+    with scheduler_of(stack) as service:
+        pools = service.list_pools()
+    if as_json:
+        print_json(pools)
+    else:
+        console().print(pools_table(pools))
+
+
+@pool.command(epilog=examples("millpond pool show risk"))
 def show(
-    name: Annotated[str | None, typer.Argument(metavar="[POOL]", help="One pool in detail; without it, all.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[POOL]", help="One pool in detail; without it, all.", autocompletion=pool_names),
+    ] = None,
     stack: Stack = DEFAULT_STACK,
     as_json: AsJson = False,
 ) -> None:
@@ -45,9 +63,9 @@ def show(
     page.print(decisions_table(decisions[-_SHOWN_DECISIONS:]))
 
 
-@pool.command()
+@pool.command(epilog=examples("millpond pool nodes risk"))
 def nodes(
-    name: Annotated[str, typer.Argument(metavar="POOL", help="The pool's name.")],
+    name: Name,
     stack: Stack = DEFAULT_STACK,
     as_json: AsJson = False,
 ) -> None:
@@ -59,6 +77,35 @@ def nodes(
         print_json(found)
     else:
         console().print(nodes_table(found, datetime.now(UTC)))
+
+
+@pool.command(
+    epilog=examples(
+        "millpond pool drain risk risk-main_0 risk-main_3",
+        "millpond pool nodes risk                            to see it happen",
+    )
+)
+def drain(
+    name: Name,
+    names: Annotated[
+        list[str], typer.Argument(metavar="NODE...", help="Nodes of the pool.", autocompletion=node_names)
+    ],
+    stack: Stack = DEFAULT_STACK,
+    as_json: AsJson = False,
+) -> None:
+    """Take nodes out of service: each ends what it runs, takes no more, and is removed; it is never taken back.
+
+    The pool buys others if its work or its minimum asks for them. All the names must be right, or nothing is done.
+    """
+    with scheduler_of(stack) as service:
+        asked = service.drain_nodes(name, tuple(names))
+    if as_json:
+        print_json(asked)
+        return
+    page = console()
+    for node in asked:
+        holds = f"holds {len(node.held)} messages" if node.held else "holds no message"
+        page.print(f"node {node.node_id} is to go; it is {node.phase.value} and {holds}", markup=False)
 
 
 def _chosen(pools: tuple[PoolView, ...], name: str) -> PoolView:

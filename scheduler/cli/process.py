@@ -16,7 +16,7 @@ from azure.identity import DefaultAzureCredential
 
 from scheduler.api.app import create_app
 from scheduler.api.server import ApiServer
-from scheduler.app import SystemClock, build
+from scheduler.app import Bell, SystemClock, build
 from scheduler.cli.group import DEFAULT_STACK, Stack, group
 from scheduler.cli.home import ApiAddress, StackFolder
 
@@ -53,7 +53,7 @@ def run(
     address = settings_url or folder.deployment().scheduler_settings_url
     app = build(address, store or folder.store_url, SystemClock(), DefaultAzureCredential(), interval)
     token = secrets.token_urlsafe(32)
-    with _stop_on_signals() as stop, ApiServer(create_app(app.service, token), port) as server:
+    with _stop_on_signals(app.bell) as stop, ApiServer(create_app(app.service, token), port) as server:
         answers_at = ApiAddress(url=server.url, token=token, pid=os.getpid())
         folder.publish_api(answers_at)
         _LOG.info("the scheduler of stack %s answers at %s; its store is %s", stack, server.url, store or folder.path)
@@ -65,13 +65,14 @@ def run(
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
+def _stop_on_signals(bell: Bell) -> Iterator[threading.Event]:
     """Give an event that SIGTERM and Ctrl-C set; a second signal ends the process at once."""
     stop = threading.Event()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         _LOG.info("%s: stopping after this step", signal.Signals(number).name)
         stop.set()
+        bell.ring()
         signal.signal(number, signal.SIG_DFL)
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scheduler.model import Decision, Job, Node, NodePhase, OutputFile, PoolView, Task, TaskCounts
+from scheduler.views import Fact, NodeLog
 
 _MINUTE = 60
 _HOUR = 3600
@@ -193,6 +194,46 @@ def nodes_table(nodes: Sequence[Node], now: datetime) -> Table:
     return table
 
 
+def facts_table(facts: Iterable[Fact]) -> Table:
+    """Lay out the facts behind an explanation."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for fact in facts:
+        _add(table, (fact.name, brief(fact.value)))
+    return table
+
+
+def print_node_log(page: Console, log: NodeLog) -> None:
+    """Print what a node left: the steps of its boot with their output, then what its runner last said."""
+    phase = "no longer known to the scheduler" if log.node is None else log.node.phase.value
+    reason = f": {log.node.reason}" if log.node is not None and log.node.reason else ""
+    page.print(f"node {log.node_id}, {phase}{reason}", markup=False, style="bold")
+    for record in log.boot:
+        ended = f"took {duration(record.ended_at - record.started_at)}" if record.ended_at else "has not ended"
+        code = "" if record.exit_code is None else f", exit code {record.exit_code}"
+        page.print(f"{moment(record.started_at)}  boot step {record.step}: {ended}{code}", markup=False)
+        for line in record.output.rstrip("\n").splitlines():
+            page.print(f"    {printable(line)}", markup=False, soft_wrap=True)
+    if not log.boot:
+        page.print("it recorded no step of its boot", markup=False)
+    for problem in log.unreadable:
+        page.print(f"cannot be read: {problem}", markup=False)
+    if log.status is None:
+        page.print("its runner has said nothing", markup=False)
+        return
+    status = log.status
+    held = ", ".join(f"{item.message_id} ({len(item.running)} running)" for item in status.held) or "nothing"
+    said = f"{status.state.value}, holds {held}, runner {status.runner_version}, started {moment(status.started_at)}"
+    note = f"; {printable(status.note)}" if status.note else ""
+    page.print(f"{moment(log.status_at)}  its runner last said: {said}{note}", markup=False)
+
+
+def printable(text: str) -> str:
+    """Show what is no text as escapes, so that a node's output cannot drive the terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\t" else f"\\x{ord(letter):02x}" for letter in text)
+
+
 def _took(job: Job) -> timedelta | None:
     if job.armed_at is None:
         return None
@@ -207,5 +248,5 @@ def _table(*columns: str) -> Table:
 
 
 def _add(table: Table, cells: Iterable[str]) -> None:
-    # Texts of users and clouds are not markup.
-    table.add_row(*(Text(cell) for cell in cells))
+    # Texts of users and clouds are neither markup nor orders to the terminal.
+    table.add_row(*(Text(printable(cell)) for cell in cells))

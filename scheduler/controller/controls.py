@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from node_bootstrap.protocol import (
     CONTROL,
@@ -40,8 +41,19 @@ class Controls:
         self._blobs = blobs
         self._written: dict[str, NodeControl] = {}
 
-    def write(self, epoch: int, nodes: Iterable[Node], stops: Mapping[str, tuple[StopRef, ...]]) -> None:
-        """Write the controls that differ from rows and stop lists (by pool); what fails is tried again next time."""
+    def write(
+        self,
+        epoch: int,
+        nodes: Iterable[Node],
+        stops: Mapping[str, tuple[StopRef, ...]],
+        woken: AbstractSet[str] = frozenset(),
+    ) -> bool:
+        """Write the controls that differ from rows and stop lists (by pool), and wake nodes by name.
+
+        What fails is tried again next time, a waking excepted, since a node looks by itself sooner or later. Says
+        whether all of them stand now as they should.
+        """
+        whole = True
         asked = [node for node in nodes if node.phase in DIRECTIVES]
         self._forget_others(asked)
         stale: dict[str, int] = {}
@@ -49,15 +61,19 @@ class Controls:
         for node in asked:
             there = self._present(node.node_id)
             if there is None:
-                continue
-            if _wanted(node, stops) != there:
+                whole = False
+            elif _wanted(node, stops, there.wake) != there:
                 if there.number >= node.control_number:
                     stale[node.node_id] = there.number
                 else:
                     due.append(node)
+            elif node.node_id in woken:
+                due.append(node)
         due += self._store.next_controls(epoch, stale) if stale else ()
         for node in due:
-            self._put(node, _wanted(node, stops))
+            wake = self._written[node.node_id].wake + (node.node_id in woken)
+            whole &= self._put(node, _wanted(node, stops, wake))
+        return whole
 
     def retired(self, node: Node) -> bool:
         """Whether the node's blob tells it to retire."""
@@ -83,17 +99,18 @@ class Controls:
                 return None
         return self._written[node_id]
 
-    def _put(self, node: Node, control: NodeControl) -> None:
+    def _put(self, node: Node, control: NodeControl) -> bool:
         try:
             self._blobs.write(CONTROL, control_blob(node.node_id), encode(control).encode())
         except (UnavailableError, AccessDeniedError) as error:
             # It may have been written all the same: read it before the next try.
             self._written.pop(node.node_id, None)
             _LOG.warning("the control of node %s could not be written: %s", node.node_id, error)
-        else:
-            self._written[node.node_id] = control
+            return False
+        self._written[node.node_id] = control
+        return True
 
 
-def _wanted(node: Node, stops: Mapping[str, tuple[StopRef, ...]]) -> NodeControl:
+def _wanted(node: Node, stops: Mapping[str, tuple[StopRef, ...]], wake: int) -> NodeControl:
     listed = stops.get(node.group.pool, ()) if node.phase in _MAY_RUN else ()
-    return NodeControl(node.control_number, DIRECTIVES[node.phase], listed)
+    return NodeControl(node.control_number, DIRECTIVES[node.phase], listed, wake)

@@ -2,22 +2,19 @@
 
 import logging
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from node_bootstrap.protocol import INPUTS, definition_blob, resolved_blob, sha256_hex
 from scheduler.dispatch.fate import OVERDUE
 from scheduler.dispatch.handout import DEFAULT_RULES, HandOutRules, plan_hand_out
-from scheduler.dispatch.records import GroupSlots, HandOut, ReadyStep
-from scheduler.errors import NotFoundError
+from scheduler.dispatch.records import GroupSlots, HandOut, OutgoingMessage, ReadyStep
+from scheduler.errors import MillpondError, NotFoundError
 from scheduler.ports.dispatch_store import DispatchStore
 from scheduler.ports.storage import Blobs, Queues
 
 _LOG = logging.getLogger(__name__)
-
-# Messages sent between two marks in the outbox; a crash sends at most so many twice, which is harmless.
-_SENT_AT_ONCE = 50
 
 
 def _random_id() -> str:
@@ -25,7 +22,7 @@ def _random_id() -> str:
 
 
 class Feed:
-    """Hands out ready tasks; nothing is remembered in here, so it may die at any line."""
+    """Hands out ready tasks; nothing that matters is remembered in here, so it may die at any line."""
 
     def __init__(
         self,
@@ -40,6 +37,12 @@ class Feed:
         self._blobs = blobs
         self._new_message_id = new_message_id
         self._rules = rules
+        self._sent: Counter[str] = Counter()
+
+    def take_sent(self) -> Mapping[str, int]:
+        """Give how many messages were put on which queue since this was last asked."""
+        sent, self._sent = self._sent, Counter()
+        return sent
 
     def step(self, epoch: int, groups: Iterable[GroupSlots], now: datetime) -> None:
         """Hand out what the groups' slots need next, then send everything in the outbox that is not marked sent.
@@ -82,20 +85,23 @@ class Feed:
             self._store.mark_published(epoch, step.job_id, step.step, inputs)
 
     def _send(self, epoch: int, now: datetime) -> None:
+        """Send the outbox, and mark what was sent; a crash before the mark sends twice, which is harmless."""
         unsent = self._store.unsent(self._rules.max_messages)
-        missing: set[str] = set()
-        for start in range(0, len(unsent), _SENT_AT_ONCE):
-            sent: list[str] = []
-            try:
-                for message in unsent[start : start + _SENT_AT_ONCE]:
-                    try:
-                        self._queues.send(message.queue, message.body)
-                    except NotFoundError:
-                        missing.add(message.queue)
-                    else:
-                        sent.append(message.message_id)
-            finally:
-                if sent:
-                    self._store.mark_sent(epoch, sent, now)
-        for queue in sorted(missing):
-            _LOG.warning("the queue %s is not there; its messages wait until it is, or its group is retired", queue)
+        by_queue: dict[str, list[OutgoingMessage]] = defaultdict(list)
+        for message in unsent:
+            by_queue[message.queue].append(message)
+        sent: list[str] = []
+        failure: MillpondError | None = None
+        for queue, messages in by_queue.items():
+            results = self._queues.send_all(queue, [message.body for message in messages])
+            failed = [error for error in results if error is not None]
+            if any(isinstance(error, NotFoundError) for error in failed):
+                _LOG.warning("the queue %s is not there; its messages wait until it is, or its group is retired", queue)
+            failure = failure or next((error for error in failed if not isinstance(error, NotFoundError)), None)
+            done = [message.message_id for message, error in zip(messages, results, strict=True) if error is None]
+            self._sent[queue] += len(done)
+            sent += done
+        if sent:
+            self._store.mark_sent(epoch, sent, now)
+        if failure is not None:
+            raise failure

@@ -5,7 +5,9 @@ up to the rows again, so a crash at any line is mended by the next leader's step
 """
 
 import logging
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from scheduler.autoscale.decide import decide
@@ -14,6 +16,7 @@ from scheduler.controller.controls import Controls
 from scheduler.controller.observe import LEASING, FleetReading, GroupReading, Observer, count, of_group
 from scheduler.errors import CapacityError, ConflictError, MillpondError, PreconditionError, StaleLeaderError
 from scheduler.model import (
+    GroupKey,
     InstanceState,
     Node,
     NodePhase,
@@ -29,6 +32,21 @@ _LOG = logging.getLogger(__name__)
 
 # How often a deletion that was asked for is asked for again.
 _ASK_AGAIN = timedelta(seconds=20)
+# A node looks at its queue often for a minute after its last work; it counts from another moment than its row.
+_LOOKS_SELDOM = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """What was acted on, and how it stands after it.
+
+    settled   nothing was changed and nothing is on its way, so that it is soon enough to look again later
+    """
+
+    demand: Mapping[str, PoolDemand | None]
+    nodes: tuple[Node, ...]
+    capacities: Mapping[GroupKey, int]
+    settled: bool
 
 
 class Fleet:
@@ -44,41 +62,55 @@ class Fleet:
         self._observer = Observer(store, capacity, blobs)
         self._controls = Controls(store, blobs)
         self._asked_at: dict[str, datetime] = {}
+        self._sent: Counter[str] = Counter()
 
     def observe(self, epoch: int, now: datetime) -> FleetReading:
         """Read sets and statuses, and bring the rows up to date."""
         return self._observer.observe(epoch, now)
 
-    def act(self, epoch: int, reading: FleetReading, now: datetime) -> None:
+    def wake(self, sent: Mapping[str, int]) -> bool:
+        """Have nodes that idle looked after by the next `act`, as so many messages were put on these queues."""
+        self._sent.update(sent)
+        return bool(sent)
+
+    def act(self, epoch: int, reading: FleetReading, now: datetime) -> Acted:
         """Decide and apply; then bring control blobs, removals and retired groups up to the rows."""
-        demand = {pool: self._demand(pool) for pool in self._store.known_pools()}
+        demand = {pool: self._demand(pool) for pool in reading.pools}
         histories = {key: history for pool in demand for key, history in self._store.histories(pool).items()}
         plan = decide(reading.policies, demand, tuple(each.fleet for each in reading.groups), histories, now)
         readings = {each.fleet.group.key: each for each in reading.groups}
+        applied: list[Action] = []
         for action in plan.actions:
-            applied = self._apply(epoch, action, readings[action.group], now)
-            if applied is not None:
-                for decision in self._store.record_decisions(epoch, (applied,), now):
-                    _LOG.info("%s %s %s: %s", decision.action, decision.group, _what(decision.count), decision.reason)
-        nodes = [node for pool in demand for node in self._store.nodes(pool) if node.phase is not NodePhase.GONE]
-        self._controls.write(epoch, nodes, {pool: self._dispatch.stops(pool) for pool in demand})
+            done = self._apply(epoch, action, readings[action.group], now)
+            if done is not None and not isinstance(done, Hold):
+                self._record(epoch, (done,), now)
+            applied += [done] if done is not None else []
+        self._record(epoch, tuple(each for each in applied if isinstance(each, Hold)), now)
+        quiet = all(isinstance(action, Hold) for action in plan.actions)
+        nodes = self._nodes(reading, () if quiet else {action.group.pool for action in plan.actions})
+        stops = {pool: self._dispatch.stops(pool) for pool in demand}
+        told = self._controls.write(epoch, nodes, stops, self._to_wake(reading, nodes, now))
         for each in reading.groups:
             self._remove(each, of_group(nodes, each.fleet.group.key), now)
             if not each.fleet.group.current and each.fleet.unknown is None and not each.fleet.nodes:
                 self._delete_retired(epoch, each, now)
+        capacities = {each.fleet.group.key: each.fleet.capacity for each in reading.groups}
+        for action in applied:
+            if isinstance(action, ScaleOut):
+                capacities[action.group] += action.count
+        return Acted(demand, nodes, capacities, quiet and told and reading.settled)
 
-    def sample(self, epoch: int, reading: FleetReading, now: datetime) -> None:
+    def sample(self, epoch: int, reading: FleetReading, acted: Acted, now: datetime) -> None:
         """Keep a point of each pool's timeline."""
         for pool in reading.policies:
-            demand = self._demand(pool)
+            demand = acted.demand.get(pool)
             if demand is None:
                 continue
-            nodes = [node for node in self._store.nodes(pool) if node.phase is not NodePhase.GONE]
-            capacities = self._store.capacities(pool)
+            nodes = [node for node in acted.nodes if node.group.pool == pool]
             ordered = sum(
-                max(0, capacities.get(each.fleet.group.key, 0) - len(of_group(nodes, each.fleet.group.key)))
-                for each in reading.groups
-                if each.fleet.group.key.pool == pool
+                max(0, capacity - len(of_group(nodes, key)))
+                for key, capacity in acted.capacities.items()
+                if key.pool == pool
             )
             self._store.record_sample(
                 epoch,
@@ -92,6 +124,33 @@ class Fleet:
                     booting_nodes=count(nodes, frozenset({NodePhase.BOOTING})),
                 ),
             )
+
+    def _nodes(self, reading: FleetReading, changed: Collection[str]) -> tuple[Node, ...]:
+        """Give the nodes of all pools that are not gone; those of pools where something was changed are read again."""
+        return tuple(
+            node
+            for pool in reading.pools
+            for node in (self._store.nodes(pool) if pool in changed else reading.nodes(pool))
+            if node.phase is not NodePhase.GONE
+        )
+
+    def _to_wake(self, reading: FleetReading, nodes: tuple[Node, ...], now: datetime) -> frozenset[str]:
+        """Choose nodes that may be looking seldom: as many as there were messages, those that idle for longest."""
+        sent, self._sent = self._sent, Counter()
+        chosen: list[str] = []
+        for each in reading.groups:
+            group = each.fleet.group
+            idle = [
+                (node.idle_since, node.node_id)
+                for node in of_group(nodes, group.key)
+                if node.phase is NodePhase.WORKING and node.idle_since and now - node.idle_since >= _LOOKS_SELDOM
+            ]
+            chosen += [node_id for _, node_id in sorted(idle)[: sent[group.queue]]]
+        return frozenset(chosen)
+
+    def _record(self, epoch: int, actions: tuple[Action, ...], now: datetime) -> None:
+        for decision in self._store.record_decisions(epoch, actions, now) if actions else ():
+            _LOG.info("%s %s %s: %s", decision.action, decision.group, _what(decision.count), decision.reason)
 
     def _demand(self, pool: str) -> PoolDemand | None:
         try:

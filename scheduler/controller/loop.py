@@ -9,8 +9,10 @@ from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.controller.fleet import Fleet
 from scheduler.controller.observe import FleetReading
+from scheduler.controller.pace import USUAL, Pace, within
 from scheduler.controller.reconcile import Reconcile
 from scheduler.errors import ConflictError, MillpondError, StaleLeaderError
+from scheduler.ports.dispatch_store import DispatchStore
 from scheduler.ports.fleet_store import FleetStore
 from scheduler.ports.leadership import LeaderLease
 from scheduler.settings import SchedulerSettings
@@ -59,23 +61,33 @@ class Controller:
         epochs: Epochs,
         settings: SettingsSource,
         store: FleetStore,
+        dispatch: DispatchStore,
         *,
         collect: Collect,
         reconcile: Reconcile,
         feed: Feed,
         fleet: Fleet,
         reconcile_interval: timedelta = RECONCILE_INTERVAL,
+        pace: Pace = USUAL,
     ) -> None:
         self._lease = lease
         self._epochs = epochs
         self._settings = settings
         self._store = store
+        self._dispatch = dispatch
         self._collect = collect
         self._reconcile = reconcile
         self._feed = feed
         self._fleet = fleet
         self._reconcile_interval = reconcile_interval
+        self._pace = pace
         self._epoch: int | None = None
+        self._held_at: datetime | None = None
+        self._stands_by = False
+        self._reading: FleetReading | None = None
+        self._read_at: datetime | None = None
+        self._idle = False
+        self._pause = pace.interval
         self._reconciled_at: datetime | None = None
         self._abandoned: frozenset[str] = frozenset()
         self._complaints: dict[str, str] = {}
@@ -85,22 +97,29 @@ class Controller:
         """Whether this controller led in its last step."""
         return self._epoch is not None
 
-    def step(self, now: datetime) -> None:
-        """Do everything once, if this process leads. `ConflictError` when the deployment belongs to another store."""
+    def step(self, now: datetime) -> timedelta:
+        """Do what is due, if this process leads, and give the time until something is due again.
+
+        `ConflictError` when the deployment belongs to another store.
+        """
         try:
-            epoch = self._attempt("epoch", self._epoch_begun) if self._leads_now() else None
-            if epoch is not None:
-                self._parts(epoch, now)
+            if not self._leads_now(now):
+                return self._pace.stand_by
+            epoch = self._attempt("epoch", self._epoch_begun)
+            return self._pace.interval if epoch is None else self._lead(epoch, now)
         except StaleLeaderError as error:
             _LOG.warning("leadership has ended: %s", error)
             self._end()
+            return self._pace.stand_by
 
     def release(self) -> None:
         """Give leadership up, so that another need not wait for the lease to run out."""
-        self._epoch = None
+        self._end()
         self._attempt("lease", self._lease.release)
 
-    def _leads_now(self) -> bool:
+    def _leads_now(self, now: datetime) -> bool:
+        if self._held_at is not None and within(now - self._held_at, self._pace.renew):
+            return True
         try:
             held = self._lease.hold(self._epochs.store_id)
         except ConflictError:
@@ -109,13 +128,19 @@ class Controller:
         except MillpondError as error:
             # The lease may still be ours; the epoch fences what is written, so nothing is given up, and nothing done.
             self._complain("lease", f"the leader's lease could not be held; this step is left out: {error}")
+            self._held_at = None
             return False
         self._complaints.pop("lease", None)
-        if not held and self._epoch is not None:
+        if held:
+            self._held_at, self._stands_by = now, False
+            return True
+        if self._epoch is not None:
             _LOG.warning("the leader's lease is lost; another scheduler may lead")
-        if not held:
-            self._end()
-        return held
+        self._end()
+        if not self._stands_by:
+            _LOG.info("another scheduler leads; this one stands by and takes over when that one stops or dies")
+        self._stands_by = True
+        return False
 
     def _epoch_begun(self) -> int:
         if self._epoch is None:
@@ -126,21 +151,58 @@ class Controller:
         return self._epoch
 
     def _end(self) -> None:
-        self._epoch = None
+        self._epoch, self._held_at, self._reading, self._idle = None, None, None, False
 
-    def _parts(self, epoch: int, now: datetime) -> None:
+    def _lead(self, epoch: int, now: datetime) -> timedelta:
+        reading, read_at = self._reading, self._read_at
+        if reading is None or read_at is None or not within(now - read_at, self._rest):
+            return self._look(epoch, now)
+        if self._idle:
+            if not self._attempt("work", self._dispatch.has_work):
+                return self._pace.interval
+            # Work has come: it is handed out to the nodes last seen, then all is looked at.
+            self._hand_out(epoch, reading, now)
+            self._idle, self._read_at = False, None
+            return timedelta(0)
+        events = self._gather(epoch, reading, now)
+        self._hand_out(epoch, reading, now)
+        return self._next_pause(events, self._pace.interval - (now - read_at))
+
+    @property
+    def _rest(self) -> timedelta:
+        return self._pace.idle if self._idle else self._pace.interval
+
+    def _next_pause(self, events: int, longest: timedelta) -> timedelta:
+        handed_out = self._fleet.wake(self._feed.take_sent())
+        self._pause = self._pace.quick if events or handed_out else min(2 * self._pause, self._pace.interval)
+        return min(self._pause, longest)
+
+    def _look(self, epoch: int, now: datetime) -> timedelta:
+        """Do every part once."""
         self._attempt("settings", lambda: self._take_up_settings(epoch, now))
         reading = self._attempt("observe", lambda: self._fleet.observe(epoch, now))
+        self._reading, self._read_at = reading, now
         if reading is None:
-            return
+            return self._pace.interval
         # Statuses first, so that an event which gives a message back meets the newest word on who holds it.
-        self._attempt("collect", lambda: self._collect.step(epoch, now, reading.observation.held))
+        events = self._gather(epoch, reading, now)
         overdue = self._reconciled_at is None or now - self._reconciled_at >= self._reconcile_interval
         if overdue or not reading.observation.abandoned <= self._abandoned:
             self._attempt("reconcile", lambda: self._reconcile_once(epoch, reading, now))
+        self._hand_out(epoch, reading, now)
+        pause = self._next_pause(events, self._pace.interval)
+        acted = self._attempt("fleet", lambda: self._fleet.act(epoch, reading, now))
+        if acted is not None:
+            self._attempt("sample", lambda: self._fleet.sample(epoch, reading, acted, now))
+        work = self._attempt("work", self._dispatch.has_work)
+        self._idle = acted is not None and acted.settled and work is False and not events
+        return self._pace.interval if self._idle else pause
+
+    def _gather(self, epoch: int, reading: FleetReading, now: datetime) -> int:
+        return self._attempt("collect", lambda: self._collect.step(epoch, now, reading.observation.held)) or 0
+
+    def _hand_out(self, epoch: int, reading: FleetReading, now: datetime) -> None:
         self._attempt("feed", lambda: self._feed.step(epoch, reading.slots, now))
-        self._attempt("fleet", lambda: self._fleet.act(epoch, reading, now))
-        self._attempt("sample", lambda: self._fleet.sample(epoch, reading, now))
 
     def _reconcile_once(self, epoch: int, reading: FleetReading, now: datetime) -> None:
         self._reconcile.step(epoch, reading.observation, now)

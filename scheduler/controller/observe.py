@@ -25,6 +25,8 @@ _KINDS = {GroupKind.SCALE_SET: "scale set", GroupKind.BATCH: "Batch pool"}
 
 LEASING = frozenset({NodePhase.BOOTING, NodePhase.WORKING})
 _LIVE = LEASING | {NodePhase.DRAINING, NodePhase.DRAINED}
+_AT_REST = frozenset({NodePhase.WORKING, NodePhase.GONE})
+_SETTLED = _AT_REST | {NodePhase.DRAINING}
 _OVER = frozenset({NodePhase.LOST, NodePhase.REMOVING, NodePhase.GONE})
 
 
@@ -38,11 +40,32 @@ class GroupReading:
 
 @dataclass(frozen=True, slots=True)
 class FleetReading:
-    """All groups as they stand, and what the statuses say of messages."""
+    """All groups as they stand, with the rows of each pool (gone nodes too), and what statuses say of messages."""
 
     policies: Mapping[str, ScalingPolicy]
     groups: tuple[GroupReading, ...]
     observation: FleetObservation
+    rows: Mapping[str, tuple[Node, ...]]
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Every pool with groups, also one that is declared no more."""
+        return tuple(self.rows)
+
+    def nodes(self, pool: str) -> tuple[Node, ...]:
+        """Give the rows of a pool."""
+        return self.rows[pool]
+
+    @property
+    def settled(self) -> bool:
+        """Whether all was read, and no machine or node is on its way from one state to another."""
+        return self.observation.statuses_listed and all(
+            each.fleet.unknown is None
+            and each.fleet.group.current
+            and each.view is not None
+            and _quiet(each.view, each.fleet.nodes, _AT_REST)
+            for each in self.groups
+        )
 
     @property
     def slots(self) -> tuple[GroupSlots, ...]:
@@ -73,16 +96,18 @@ class Observer:
         known = {node.node_id for nodes in rows.values() for node in nodes if node.phase in _LIVE}
         statuses_listed = self._statuses.refresh(listed | known, now)
         policies = {pool.name: pool.policy for pool in self._store.pools()}
+        changed: set[str] = set()
         for group in groups:
             view, unknown = sightings[group.key]
             if unknown is None:
                 nodes = of_group(rows[group.key.pool], group.key)
                 silence = policies.get(group.key.pool, ScalingPolicy()).silence_deadline
-                self._bring_up_to_date(epoch, group, view, nodes, silence, now)
+                if self._bring_up_to_date(epoch, group, view, nodes, silence, now):
+                    changed.add(group.key.pool)
         capacities = self._last_capacities(epoch, sightings, pools)
-        rows = {pool: self._store.nodes(pool) for pool in pools}
+        rows |= {pool: self._store.nodes(pool) for pool in changed}
         readings = self._readings(groups, rows, sightings, capacities, statuses_listed)
-        return FleetReading(policies, readings, self._observation(readings, rows, statuses_listed))
+        return FleetReading(policies, readings, self._observation(readings, rows, statuses_listed), rows)
 
     def look_again(self, group: GroupKey) -> None:
         """Have the next observation read the group's set, because it is about to change."""
@@ -91,7 +116,7 @@ class Observer:
     def _look(self, group: NodeGroup, rows: tuple[Node, ...], now: datetime) -> tuple[ScaleSetView | None, str | None]:
         """Read a set, or take the last reading while all is quiet; with no view and no error the set does not exist."""
         kept = self._views.get(group.key)
-        if kept is not None and now - kept[0] < _QUIET and _quiet(kept[1], of_group(rows, group.key)):
+        if kept is not None and now - kept[0] < _QUIET and _quiet(kept[1], of_group(rows, group.key), _SETTLED):
             return kept[1], None
         self._views.pop(group.key, None)
         try:
@@ -111,7 +136,8 @@ class Observer:
         rows: tuple[Node, ...],
         silence_deadline: timedelta,
         now: datetime,
-    ) -> None:
+    ) -> bool:
+        """Write the rows that have changed, and say whether there were some."""
         instances = {instance.node_id: instance for instance in (view.instances if view is not None else ())}
         before = {node.node_id: node for node in rows}
         for node_id, instance in instances.items():
@@ -128,6 +154,7 @@ class Observer:
             self._store.next_controls(epoch, renewed)
         for node in changed:
             _LOG.debug("node %s is %s %s", node.node_id, node.phase.value, node.reason)
+        return bool(changed or renewed)
 
     def _last_capacities(
         self,
@@ -207,9 +234,8 @@ class Observer:
         )
 
 
-def _quiet(view: ScaleSetView, rows: tuple[Node, ...]) -> bool:
-    settled = all(node.phase in {NodePhase.WORKING, NodePhase.DRAINING, NodePhase.GONE} for node in rows)
-    return settled and view.capacity == len(view.instances)
+def _quiet(view: ScaleSetView, rows: tuple[Node, ...], phases: frozenset[NodePhase]) -> bool:
+    return all(node.phase in phases for node in rows) and view.capacity == len(view.instances)
 
 
 def of_group(nodes: Iterable[Node], key: GroupKey) -> tuple[Node, ...]:

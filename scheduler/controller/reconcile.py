@@ -5,7 +5,7 @@ from datetime import datetime
 
 from scheduler.controller.collect import commit_manifests
 from scheduler.dispatch.fate import OVERDUE, Fate, fate
-from scheduler.dispatch.records import FleetObservation
+from scheduler.dispatch.records import FleetObservation, Start
 from scheduler.errors import NotFoundError
 from scheduler.ports.dispatch_store import DispatchStore
 from scheduler.ports.storage import Blobs, Queues
@@ -31,12 +31,12 @@ class Reconcile:
             return
         holders = {holding.message_id: holding for holding in observation.held}
         empty: dict[str, bool] = {}
+        begun: list[Start] = []
         for message in self._store.open_messages():
             holding = holders.get(message.message_id)
             if holding is not None:
                 if not message.started:
-                    deadline = now + OVERDUE
-                    self._store.start(epoch, message.message_id, holding.node_id, holding.running, deadline, now)
+                    begun.append(Start(message.message_id, holding.node_id, holding.running, now + OVERDUE))
                 continue
             found = fate(message, observation, now)
             if found is Fate.LOST_IF_QUEUE_EMPTY:
@@ -49,6 +49,7 @@ class Reconcile:
                 abandoned = message.message_id in observation.abandoned
                 reason = _NODE_LOST if abandoned else _MESSAGE_LOST
                 self._store.give_back(epoch, message.message_id, now, reason=reason, charge=abandoned)
+        self._store.record(epoch, begun, (), now)
 
     def _is_empty(self, queue: str) -> bool:
         try:

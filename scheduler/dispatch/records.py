@@ -103,6 +103,16 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """A node's word that it works on a message and runs these attempts; overdue after `deadline` at the earliest."""
+
+    message_id: str
+    node_id: str
+    running: tuple[TaskRef, ...]
+    deadline: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class FleetObservation:
     """What the fleet says of messages.
 

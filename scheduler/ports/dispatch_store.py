@@ -9,12 +9,24 @@ from datetime import datetime
 from typing import Protocol
 
 from node_bootstrap.protocol import Manifest, StopRef, TaskRef
-from scheduler.dispatch.records import HandOut, OpenMessage, OutgoingMessage, QueueLoad, ReadyStep, StepSources
+from scheduler.dispatch.records import (
+    HandOut,
+    OpenMessage,
+    OutgoingMessage,
+    QueueLoad,
+    ReadyStep,
+    Start,
+    StepSources,
+)
 from scheduler.model import PoolDemand
 
 
 class DispatchStore(Protocol):
     """Tasks on their way to nodes and back."""
+
+    def has_work(self) -> bool:
+        """Whether any armed job has not ended, or any message is not accounted for."""
+        ...
 
     def demand(self, pool: str) -> PoolDemand:
         """Aggregate the pool's open tasks; `mean_task_seconds` is weighted by the steps that wait, where known."""
@@ -55,19 +67,12 @@ class DispatchStore(Protocol):
         """Mark messages as sent."""
         ...
 
-    def start(
-        self, epoch: int, message_id: str, node_id: str, running: tuple[TaskRef, ...], deadline: datetime, now: datetime
-    ) -> bool:
-        """Record that a node works on a message and runs these attempts of it; False when it is not known.
+    def record(
+        self, epoch: int, starts: Sequence[Start], manifests: Sequence[tuple[str, Manifest]], now: datetime
+    ) -> frozenset[str]:
+        """Record starts, and apply every report of manifests, by blob name, as design section 6.6 says, each once.
 
-        The message is overdue after `deadline` at the earliest.
-        """
-        ...
-
-    def commit(self, epoch: int, blob: str, manifest: Manifest, now: datetime) -> bool:
-        """Apply every report of a manifest, by design section 6.6, once; False when its message is not known.
-
-        Dependents and the job's end follow in the same transaction.
+        Dependents and the job's end follow in the same transaction. Gives the messages that are not known.
         """
         ...
 

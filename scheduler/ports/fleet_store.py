@@ -79,6 +79,14 @@ class FleetStore(Protocol):
         """
         ...
 
+    def ask_drain(self, pool: str, node_ids: tuple[str, ...], now: datetime) -> tuple[Node, ...]:
+        """Keep that a person wants these nodes drained and removed, and give their rows; no epoch is needed.
+
+        All or none: `NotFoundError` when the pool has no such node, `ConflictError` when one is gone. Asked twice, the
+        first time counts. The wish ends with the node.
+        """
+        ...
+
     def next_controls(self, epoch: int, seen: Mapping[str, int]) -> tuple[Node, ...]:
         """Take a new control number for each node, above its present one and the one given, and give the rows."""
         ...

@@ -2,7 +2,21 @@
 
 from typing import Protocol
 
-from scheduler.model import Decision, Job, NewJob, Node, OutputFile, PoolView, Sample, Step, StorageAddress, Task
+from scheduler.model import (
+    Decision,
+    Job,
+    NewJob,
+    Node,
+    OutputFile,
+    PoolView,
+    Sample,
+    Step,
+    StorageAddress,
+    Task,
+    TaskResult,
+    TaskState,
+)
+from scheduler.views import Explanation, FilePart, NodeLog, StepView
 
 
 class JobService(Protocol):
@@ -24,16 +38,48 @@ class JobService(Protocol):
         """Give a job; `NotFoundError`."""
         ...
 
-    def list_jobs(self) -> tuple[Job, ...]:
-        """Give every job, newest first."""
+    def list_jobs(self, before: str | None = None, limit: int = 1000) -> tuple[Job, ...]:
+        """Give jobs, newest first; with `before`, only those older than that job."""
         ...
 
     def cancel_job(self, job_id: str) -> Job:
         """Cancel a job: nothing of it starts any more and what runs is stopped. A completed job stays as it is."""
         ...
 
-    def list_tasks(self, job_id: str, after: int = -1, limit: int = 1000) -> tuple[Task, ...]:
-        """Give tasks with an id above `after`, in order of id."""
+    def requeue_job(self, job_id: str, task_ids: tuple[int, ...] | None = None) -> Job:
+        """Run completed tasks again: those named, or all that did not succeed; a completed job is active again.
+
+        Tasks that were cancelled because one of them had failed come back, too. What was committed stays until a new
+        run commits; runs from before the requeue are never committed any more. `ConflictError` for a job that is a
+        draft, being cancelled or being deleted, and for a task that is not completed.
+        """
+        ...
+
+    def set_priority(self, job_id: str, priority: int) -> Job:
+        """Change the priority of what is not on a queue yet; `ConflictError` when the job is completed."""
+        ...
+
+    def delete_job(self, job_id: str) -> None:
+        """Remove a completed job with its outputs; `ConflictError` for one that has not ended.
+
+        Its rows go when its files have gone, a little later; until then it is listed as deleting. Repeating is
+        harmless until then, and `NotFoundError` afterwards.
+        """
+        ...
+
+    def get_task(self, job_id: str, task_id: int) -> Task:
+        """Give a task; `NotFoundError`."""
+        ...
+
+    def list_tasks(
+        self,
+        job_id: str,
+        after: int = -1,
+        limit: int = 1000,
+        state: TaskState | None = None,
+        result: TaskResult | None = None,
+    ) -> tuple[Task, ...]:
+        """Give tasks with an id above `after`, in order of id; of this state or result only, where one is given."""
         ...
 
     def list_outputs(self, job_id: str, task_id: int | None = None) -> tuple[OutputFile, ...]:
@@ -54,6 +100,29 @@ class JobService(Protocol):
 
     def list_samples(self, pool: str, limit: int = 5000) -> tuple[Sample, ...]:
         """Give the newest points of a pool's timeline, oldest first."""
+        ...
+
+    def drain_nodes(self, pool: str, node_ids: tuple[str, ...]) -> tuple[Node, ...]:
+        """Have nodes end what they run, take no more, and be removed; they are never taken back.
+
+        All or none: `NotFoundError` for a name that the pool does not have, `ConflictError` for a node that is gone.
+        """
+        ...
+
+    def list_steps(self, job_id: str) -> tuple[StepView, ...]:
+        """Give the steps of a job in order; none of a draft."""
+        ...
+
+    def explain(self, subject: str) -> Explanation:
+        """Say why a job (`JOB`), a task (`JOB/TASK`), a node or a pool is as it is; `NotFoundError`."""
+        ...
+
+    def read_file(self, job_id: str, task_id: int, path: str, offset: int = 0, limit: int = 1 << 20) -> FilePart:
+        """Give a piece of a committed file of a task, or of a log of its running attempt as it is now."""
+        ...
+
+    def node_log(self, node_id: str) -> NodeLog:
+        """Give what a node recorded of its boot and last said, also after it is gone; `NotFoundError`."""
         ...
 
     def storage(self) -> StorageAddress:

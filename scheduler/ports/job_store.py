@@ -1,9 +1,10 @@
 """Where users' jobs are kept. No method needs an epoch: these are users' commands and views."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from scheduler.model import Job, NewJob, OutputFile, Step, Task, TaskCounts
+from scheduler.model import Job, NewJob, OutputFile, Step, Task, TaskCounts, TaskResult, TaskState
 
 
 class JobStore(Protocol):
@@ -35,12 +36,35 @@ class JobStore(Protocol):
         """Give a job."""
         ...
 
-    def jobs(self) -> tuple[Job, ...]:
-        """Give every job, newest first."""
+    def requeue_job(self, job_id: str, task_ids: Sequence[int] | None, now: datetime) -> Job:
+        """Run completed tasks again, those named or all that did not succeed, in one transaction.
+
+        Each gets a new attempt floor, so that no older run can be committed, and fresh budgets. Raises
+        `ConflictError` when the job is a draft, terminating or deleting, or a named task is not completed, and
+        `NotFoundError` with all the tasks that are not there; nothing is written then.
+        """
         ...
 
-    def tasks(self, job_id: str, after: int, limit: int) -> tuple[Task, ...]:
-        """Give at most `limit` tasks with an id above `after`, in order of id."""
+    def set_priority(self, job_id: str, priority: int) -> Job:
+        """Change the priority; `ConflictError` when the job is completed or being deleted."""
+        ...
+
+    def begin_delete(self, job_id: str) -> None:
+        """Keep the intent to delete a completed job; repeating is harmless, `ConflictError` for one not ended."""
+        ...
+
+    def jobs(self, before: str | None, limit: int) -> tuple[Job, ...]:
+        """Give at most `limit` jobs, newest first; with `before`, only those older than that job."""
+        ...
+
+    def task(self, job_id: str, task_id: int) -> Task:
+        """Give a task."""
+        ...
+
+    def tasks(
+        self, job_id: str, after: int, limit: int, state: TaskState | None = None, result: TaskResult | None = None
+    ) -> tuple[Task, ...]:
+        """Give at most `limit` tasks with an id above `after`, in order of id, of this state and result if given."""
         ...
 
     def outputs(self, job_id: str, task_id: int | None) -> tuple[OutputFile, ...]:

@@ -1,8 +1,11 @@
 """Queues and blobs of the storage account."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from scheduler.errors import MillpondError
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +23,23 @@ class Queues(Protocol):
         """Put a message that never expires; `NotFoundError` when the queue does not exist."""
         ...
 
+    def send_all(self, queue: str, bodies: Sequence[str]) -> tuple[MillpondError | None, ...]:
+        """Put messages that never expire, about in this order; give for each None, or why it may not be there."""
+        ...
+
     def depth(self, queue: str) -> int:
         """Give the approximate number of messages, leased ones included."""
         ...
 
     def receive_events(self, limit: int) -> tuple[ReceivedEvent, ...]:
-        """Receive events, hidden from others for a while."""
+        """Receive events, at most 32 at once, hidden from others for a while."""
         ...
 
-    def delete_event(self, event: ReceivedEvent) -> None:
-        """Delete an event after the transaction that applied it; no error when it is gone."""
+    def delete_events(self, events: Sequence[ReceivedEvent]) -> None:
+        """Delete events after the transaction that applied them; no error when one is gone.
+
+        One that could not be deleted comes again, which is harmless; the first failure is raised at the end.
+        """
         ...
 
     def delete_queue(self, queue: str) -> None:
@@ -52,6 +62,10 @@ class Blobs(Protocol):
 
     def read(self, container: str, name: str) -> bytes:
         """Read a whole blob; `NotFoundError` when it is not there."""
+        ...
+
+    def read_all(self, container: str, names: Sequence[str]) -> tuple[bytes | None, ...]:
+        """Read whole blobs; None for one that is not there."""
         ...
 
     def read_range(self, container: str, name: str, offset: int, length: int) -> bytes:

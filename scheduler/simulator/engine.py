@@ -187,6 +187,8 @@ class _Replay:
             queue.forget()
         if lag:
             cluster.schedule(now + lag, APPLIES, self._answer, seen, None)
+            # Its answer is not known yet, so nothing can be left out.
+            self._ask_soon(now)
         else:
             self._answer(seen, None)
 

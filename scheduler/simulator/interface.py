@@ -146,15 +146,8 @@ NOTHING = Orders()
 NOTHING_TILL_SOMETHING_HAPPENS = Orders(wake_at=math.inf)
 
 
-class Policy(Protocol[State]):
-    """Sizes one group of nodes.
-
-    interval  seconds between two questions; None: it is asked after every single event, without lag
-    detail    how much it is shown
-
-    `decide` is pure: the same observation and state give the same orders and state. Simulated at once or asked again,
-    it must not matter; what it wants to remember is in the state, which it never changes in place.
-    """
+class Asked(Protocol):
+    """What every policy says of itself."""
 
     @property
     def name(self) -> str:
@@ -170,6 +163,17 @@ class Policy(Protocol[State]):
     def detail(self) -> Detail:
         """How much it is shown."""
         ...
+
+
+class Policy(Asked, Protocol[State]):
+    """Sizes one group of nodes.
+
+    interval  seconds between two questions; None: it is asked after every single event, without lag
+    detail    how much it is shown
+
+    `decide` is pure: the same observation and state give the same orders and state. Simulated at once or asked again,
+    it must not matter; what it wants to remember is in the state, which it never changes in place.
+    """
 
     def start(self) -> State:
         """Give the state before the first question."""
@@ -180,23 +184,8 @@ class Policy(Protocol[State]):
         ...
 
 
-class FleetPolicy(Protocol[State]):
+class FleetPolicy(Asked, Protocol[State]):
     """Sizes all groups of all pools at once: as `Policy`, with an observation and orders for each group in order."""
-
-    @property
-    def name(self) -> str:
-        """What tables and pictures call it."""
-        ...
-
-    @property
-    def interval(self) -> float | None:
-        """Seconds between two questions."""
-        ...
-
-    @property
-    def detail(self) -> Detail:
-        """How much it is shown."""
-        ...
 
     def start(self) -> State:
         """Give the state before the first question."""

@@ -45,30 +45,34 @@ def check_target(target: Path) -> None:
 
 
 def draw_timeline(run: Run) -> bytes:
-    """Draw jobs that wait and run above, nodes below, over the time of the workload."""
+    """Draw queue, demand and supply below each other over the time of the workload, the latter two to one scale."""
     series = run.series[0]
     slots = run.world.groups[0][1].slots
     unit, name = _unit(run.last_finish)
-    figure, (queue, nodes) = plt.subplots(2, 1, figsize=(10, 5.5), sharex=True, layout="constrained")
-    at, (waiting, running, up, alive) = _columns(series, run.last_finish)
-    at = [each / unit for each in at]
-    queue.fill_between(at, waiting, step="post", color=_RED, alpha=0.35, label="waiting", linewidth=0)
-    queue.step(at, running, where="post", color=_BLUE, linewidth=0.9, label="running")
-    queue.set_ylabel("slots")
+    figure, panels = plt.subplots(3, 1, figsize=(10, 6.5), sharex=True, height_ratios=(2, 3, 3), layout="constrained")
+    queue, wanted, given = panels
+    seconds, (waiting, demand, up, alive) = _columns(series, run.last_finish)
+    at = [each / unit for each in seconds]
+    queue.fill_between(at, waiting, step="post", color=_RED, alpha=0.8, linewidth=0, label="waiting")
+    queue.set_ylabel("queue (slots)")
+    wanted.fill_between(at, [each / slots for each in demand], step="post", color=_RED, alpha=0.5, linewidth=0,
+                        label="demand: waiting and running")  # fmt: skip
+    wanted.set_ylabel("demand (nodes)")
     supply = [each / slots for each in up]
     paid = [each / slots for each in alive]
-    demand = [(w + r) / slots for w, r in zip(waiting, running, strict=True)]
-    nodes.fill_between(at, supply, paid, step="post", color=_GREY, alpha=0.6, linewidth=0, label="booting (paid for)")
-    nodes.step(at, supply, where="post", color=_BLUE, linewidth=0.9, label="supply")
-    nodes.step(at, demand, where="post", color=_RED, linewidth=0.9, alpha=0.8, label="demand")
-    nodes.set_ylabel("nodes")
-    nodes.set_xlabel(f"{name} since the first job was submitted")
-    for axes in (queue, nodes):
-        axes.set_ylim(bottom=0)
+    given.fill_between(at, paid, step="post", color=_GREY, linewidth=0, label="booting, paid for")
+    given.fill_between(at, supply, step="post", color=_BLUE, linewidth=0, label="supply: nodes that are up")
+    given.set_ylabel("supply (nodes)")
+    given.set_xlabel(f"{name} since the first job was submitted")
+    highest = 1.05 * max([1.0, *paid, *(each / slots for each in demand)])
+    for axes in panels:
         axes.margins(x=0)
         axes.legend(**_ABOVE)
+    queue.set_ylim(bottom=0)
+    wanted.set_ylim(0, highest)
+    given.set_ylim(0, highest)
     queue.set_title(f"{run.workload.name}: {run.policy}", loc="left", fontsize=10)
-    return _png(figure, (queue, nodes))
+    return _png(figure, panels)
 
 
 def draw_frontier(judged: Sequence[Judged], title: str) -> bytes:
@@ -123,29 +127,40 @@ def _span_widely(axes: Any, points: Sequence[tuple[float, float]]) -> None:
     axes.grid(visible=True, which="major", color=_GREY, alpha=0.25, linewidth=0.5)
 
 
-def _columns(series: Series, until: float) -> tuple[list[float], tuple[list[float], ...]]:
-    """Give the history in at most so many columns; of each column the largest values, so that no peak is lost."""
-    width = max(until / _COLUMNS, 1e-9)
-    at: list[float] = []
-    found: tuple[list[float], ...] = ([], [], [], [])
-    for step, now in enumerate(series.at):
-        if now > until:
-            break
-        values = (series.waiting[step], series.running[step], series.up[step], series.alive[step])
-        if at and now < at[-1] + width and len(series.at) > _COLUMNS:
-            for kept, value in zip(found, values, strict=True):
-                kept[-1] = max(kept[-1], value)
-            continue
-        # What held until now begins its own column, or a quiet stretch would be drawn at the height of a peak.
-        if at and step and len(series.at) > _COLUMNS:
-            before = (series.waiting[step - 1], series.running[step - 1], series.up[step - 1], series.alive[step - 1])
-            at.append(at[-1] + width)
-            for kept, value in zip(found, before, strict=True):
-                kept.append(value)
-        at.append(max(now, at[-1] if at else now))
-        for kept, value in zip(found, values, strict=True):
-            kept.append(value)
-    return at, found
+def _columns(series: Series, until: float) -> tuple[list[float], tuple[list[int], list[int], list[int], list[int]]]:
+    """Give what waits, demand, nodes that are up and nodes that are paid for, all in slots.
+
+    A long history is given in so many columns, of each the largest value that held in it, so that no peak is lost.
+    """
+    rows = [
+        (now, series.waiting[step], series.waiting[step] + series.running[step], series.up[step], series.alive[step])
+        for step, now in enumerate(series.at)
+        if now <= until
+    ]
+    if len(rows) > _COLUMNS:
+        rows = _widened(rows, until / _COLUMNS)
+    rows.append((until, *rows[-1][1:]))
+    at, waiting, demand, up, alive = (list(column) for column in zip(*rows, strict=True))
+    return at, (waiting, demand, up, alive)
+
+
+def _widened(rows: list[tuple[float, int, int, int, int]], width: float) -> list[tuple[float, int, int, int, int]]:
+    widened = []
+    step, held = 0, (0, 0, 0, 0)
+    for column in range(_COLUMNS):
+        end = (column + 1) * width
+        largest = held
+        while step < len(rows) and rows[step][0] < end:
+            held = rows[step][1:]
+            largest = (
+                max(largest[0], held[0]),
+                max(largest[1], held[1]),
+                max(largest[2], held[2]),
+                max(largest[3], held[3]),
+            )
+            step += 1
+        widened.append((column * width, *largest))
+    return widened
 
 
 def _unit(span: float) -> tuple[float, str]:

@@ -13,11 +13,17 @@ hand out and commit
           reads a manifest and commits it: attempts, leases, retries, a fenced leader, files, and the first good run
           wins. Apples and oranges: one is a function call behind a queue, the other a protocol with other machines
           (whose queues and blobs are in memory here; with real ones, network time comes on top of both).
+overhead  Millpond's tasks end as committed rows and hashed blobs by way of Azurite's queues; HyperQueue's (a scheduler
+          for clusters, written in Rust) as files and the memory of its server. Both start a process a task.
 decide    Millpond's decision names nodes and reasons; the formula gives a number. It stands there for scale.
+simulate  The same jobs on the same fixed pool: SimPy's processes give waits alone, ours also costs, history and a
+          policy that may act. The elastic side has no counterpart; it shows a policy that is asked every 5 s.
 formula   No other evaluator of Azure Batch formulas is known, so there is no peer.
 local Azure
           What the stand-in for Azure costs: there is no peer that answers as a resource manager does. Memory is the
           peak of its daemon, or of an account's storage server; one run of pulumi is engine, program and stand-in.
+
+polling   What idling costs and how long a task waits for it: no peer, but bounds of our own.
 
 Prints a table and writes the same as JSON.
 """
@@ -37,6 +43,7 @@ from rich.table import Table
 from tests.bench.machine import Machine, sync_us, this_machine
 from tests.bench.measure import ROOT, Figure, measure
 from tests.bench.plan import benches
+from tests.bench.polling import FULL, QUICK, Polling, measure_polling, percentile_95
 
 _WIDTH = 118
 _HUNDRED = 100
@@ -62,9 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> Path:
             found = list(measure(bench, rounds, Path(scratch)))
             console.print(_table(found))
             figures += found
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            polling = measure_polling(Path(folder), QUICK if options.quick else FULL)
+        console.print(_polling_table(polling))
         # Another program's writes make every fsync here longer, so that figures of a busy disk can be told.
         syncs = (machine.sync_us, sync_us(Path(scratch)))
-    path = _write(options.out, began, machine, syncs, figures)
+    path = _write(options.out, began, machine, syncs, figures, polling)
     console.print(f"write with fsync: {syncs[0]:.0f} us before, {syncs[1]:.0f} us after", highlight=False)
     console.print(f"{time.monotonic() - started:.0f} s; written to {path}", highlight=False, soft_wrap=True)
     return path
@@ -91,12 +101,34 @@ def _table(figures: Sequence[Figure]) -> Table:
     return table
 
 
+def _polling_table(polling: Polling) -> Table:
+    title = "polling: one node that idles, and the scheduler"
+    table = Table("what", "seen", "at most", title=title, title_justify="left", title_style="bold")
+    for name, waits, most in (
+        ("idle for less than a minute", polling.quick_waits, 1),
+        ("idle for longer", polling.slow_waits, 6),
+    ):
+        seen = f"{percentile_95(waits):.2f} s of {len(waits)}"
+        table.add_row(f"submit to start, p95, on a node {name}", seen, f"{most} s")
+    for who, most in (("node", 1500), ("scheduler", 2000)):
+        dollars = f"about {polling.usd_a_month[who]:.2f} dollars a month"
+        table.add_row(
+            f"requests an hour of an idle {who}", f"{polling.requests_an_hour[who]:,.0f}; {dollars}", f"{most:,}"
+        )
+    return table
+
+
 def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= _HUNDRED else f"{value:.3g}"
 
 
 def _write(
-    folder: Path, began: datetime, machine: Machine, syncs: tuple[float, float], figures: Sequence[Figure]
+    folder: Path,
+    began: datetime,
+    machine: Machine,
+    syncs: tuple[float, float],
+    figures: Sequence[Figure],
+    polling: Polling,
 ) -> Path:
     path = folder / f"bench-{began:%Y%m%dT%H%M%SZ}.json"
     record = {
@@ -104,6 +136,7 @@ def _write(
         "machine": asdict(machine),
         "sync_us": syncs,
         "figures": [asdict(each) for each in figures],
+        "polling": asdict(polling),
     }
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return path

@@ -39,6 +39,7 @@ from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
+from scheduler.adapters.sql.job_views import SqlJobViews
 from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.dispatch.records import GroupSlots
@@ -85,9 +86,16 @@ class Scheduler:
         fleet = SqlFleetStore(self.database)
         fleet.sync_groups(self.epoch, SETTINGS, self.clock.now())
         self.jobs = SqlJobStore(self.database)
-        self.service = Service(self.jobs, fleet, lambda: StorageAddress("none"), self.clock)
         self.queues = MemoryQueues(self.clock, [QUEUE])
         self.blobs = MemoryBlobs(self.clock)
+        self.service = Service(
+            self.jobs,
+            fleet,
+            lambda: StorageAddress("none"),
+            self.clock,
+            views=SqlJobViews(self.database),
+            blobs=self.blobs,
+        )
         store = SqlDispatchStore(self.database)
         self.feed = Feed(store, self.queues, self.blobs)
         self.collect = Collect(store, self.queues, self.blobs)

@@ -1,5 +1,7 @@
 """Which sides stand beside each other, and at what size."""
 
+import platform
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,7 +39,10 @@ def benches(*, quick: bool) -> tuple[Bench, ...]:
     return (
         _accept(100 if quick else 1),
         _hand_out(100 if quick else 1),
+        _run_tasks(100 if quick else 1),
+        _overhead(100 if quick else 1),
         *_decide(quick=quick),
+        _simulate(100 if quick else 1),
         _formula(10 if quick else 1000),
         *_local_azure(quick=quick),
     )
@@ -66,6 +71,19 @@ def _hand_out(part: int) -> Bench:
     return Bench("hand out and commit: tasks of no work, from accepted to committed", "task", 90.0, sides)
 
 
+def _run_tasks(part: int) -> Bench:
+    sides = (Side("runner of one slot, storage in memory", "task_runner", "one-node", 2_000 // part),)
+    return Bench("run: tasks of the command `true`, each a process, from message to manifest", "task", 60.0, sides)
+
+
+def _overhead(part: int) -> Bench:
+    ours = Side("millpond, two nodes of one slot", "millpond_nodes", "overhead", 10_000 // part)
+    peer = Side("hyperqueue, two workers of one cpu", "hyperqueue_cluster", "overhead", 10_000 // part)
+    # There are wheels of it for this kind of machine only.
+    sides = (ours, peer) if (sys.platform, platform.machine()) == ("linux", "x86_64") else (ours,)
+    return Bench("overhead: `true`, each its own process, directory and stdout", "task", 150.0, sides, 400.0)
+
+
 def _decide(*, quick: bool) -> tuple[Bench, ...]:
     return tuple(
         Bench(
@@ -79,6 +97,16 @@ def _decide(*, quick: bool) -> tuple[Bench, ...]:
         )
         for pools in ((1,) if quick else (1, 10, 100))
     )
+
+
+def _simulate(part: int) -> Bench:
+    jobs = 100_000 // part
+    sides = (
+        Side("millpond, fixed pool", "simulator_side", "fixed", jobs),
+        Side("SimPy, fixed pool", "simulator_side", "simpy", jobs),
+        Side("millpond, elastic, asked every 5 s", "simulator_side", "elastic", jobs),
+    )
+    return Bench("simulate: jobs over half a year, a policy on one core", "job", 60.0, sides)
 
 
 def _formula(count: int) -> Bench:

@@ -1,6 +1,7 @@
 """The page at the end of the demonstration."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from examples.value_at_risk.report import (
     node_rows,
     write_page,
 )
+from examples.value_at_risk.trouble import Trouble, happenings
 from node_bootstrap.protocol import Outcome
 from scheduler.model import (
     Decision,
@@ -102,6 +104,28 @@ _OBSERVED = Observed(
 )
 
 
+_TROUBLE = Trouble("vmss-risk_0", _at(3), 2, _at(4), ((_at(4), "10 of 20 <days>"), (_at(6.5), "20 of 20 days")))
+
+
+def test_what_happened_is_told_in_order_of_time() -> None:
+    """The kill, the log, the scheduler's decision, the end of the node, and each attempt that followed."""
+    lost = Decision(_at(8), _KEY, "remove", 1, ("vmss-risk_0",), "lost: no status came")
+    before = Decision(_at(1), _KEY, "drain", 1, ("vmss-risk_0",), "an earlier node of the name")
+    again = replace(_OBSERVED.tasks[0], attempt=2, node_faults=1, node_id="vmss-risk_1", started_at=_at(9))
+    moved = replace(_OBSERVED.tasks[1], attempt=2, started_at=_at(10), result=TaskResult.FAILURE)
+    told = happenings(_TROUBLE, (again, moved, *_OBSERVED.tasks[2:]), (_node(0, 12),), (before, lost))
+    begins = "{} began attempt 2 on vmss-risk_1, because {}"
+    fault, message = "its node had been lost while it ran", "its message was lost with the node"
+    assert [(each.at, each.what) for each in told] == [
+        (_at(3), "node vmss-risk_0 was killed while it worked"),
+        (_at(4), "the log of task 2 was followed: 2 lines, the last 2.5 s after the first"),
+        (_at(8), "remove, vmss-risk_0: lost: no status came"),
+        (_at(9), begins.format("task 0 (simulate 0)", f"{fault}; it succeeded")),
+        (_at(10), begins.format("task 1 (simulate 1)", f"{message}; it ended without success")),
+        (_at(12), "node vmss-risk_0 was gone"),
+    ]
+
+
 def test_the_critical_path_is_the_slowest_task_of_each_step() -> None:
     """Steps follow each other, and the tasks of one step could all run at once."""
     assert critical_path_seconds(_OBSERVED.tasks) == pytest.approx(2.5 + 0.5)
@@ -152,6 +176,7 @@ def test_the_page_is_whole_and_escapes_what_it_shows(tmp_path: Path) -> None:
         model={"source": "prices", "from": "a", "to": "b", "stocks": ["A"], "portfolio": [500.0]},
         result=result,
         comparison=comparison,
+        trouble=_TROUBLE,
         resources=[{"type": "storage:StorageAccount", "name": "storage"}],
         phases=(("the job", 12.0),),
         figures=(Figure("boot delay", "3 s", "note"),),
@@ -163,6 +188,8 @@ def test_the_page_is_whole_and_escapes_what_it_shows(tmp_path: Path) -> None:
     assert [item.agrees for item in comparison] == [True, False]
     assert page.count("data:image/png;base64,") == 3
     assert "4 tasks wait &lt;b&gt;long&lt;/b&gt;" in page
+    assert "node vmss-risk_0 was killed while it worked" in page
+    assert "10 of 20 &lt;days&gt;" in page
     assert "agrees" in page
     assert "differs" in page
     assert "{{" not in page

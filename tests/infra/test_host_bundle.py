@@ -36,7 +36,7 @@ from infra.host_wheels import (
 )
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-NEVER = {"pulumi", "pulumi-azure-native", "matplotlib", "pytest", "mypy", "ruff", "jinja2", "psutil"}
+NEVER = {"pulumi", "pulumi-azure-native", "matplotlib", "pytest", "mypy", "ruff", "psutil"}
 
 
 def wheel(folder: Path, name: str, needs: str = "") -> tuple[Path, str]:

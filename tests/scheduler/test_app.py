@@ -1,7 +1,7 @@
 """The composition root: addresses, settings, running and closing."""
 
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from node_bootstrap.protocol import SCHEDULER
 from scheduler import app
 from scheduler.adapters.memory import ManualClock, MemoryBlobs
-from scheduler.app import App, BlobAddress, BlobSettings, SystemClock, build, parse_blob_url
+from scheduler.app import App, Bell, BlobAddress, BlobSettings, SystemClock, build, parse_blob_url
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
 from scheduler.settings import SETTINGS_BLOB, SchedulerSettings, dump_settings
 
@@ -106,13 +106,14 @@ def test_running_steps_until_stopped() -> None:
     stop = threading.Event()
 
     class Counting:
-        def step(self, now: datetime) -> None:
+        def step(self, now: datetime) -> timedelta:
             done.append("step")
             if done.count("step") == 3:
                 stop.set()
+            return timedelta(milliseconds=1)
 
         def release(self) -> None:
             done.append("release")
 
-    App(None, Counting(), ManualClock(), 0.001, lambda: done.append("close")).run(stop)  # type: ignore[arg-type]
+    App(None, Counting(), ManualClock(), Bell(), lambda: done.append("close")).run(stop)  # type: ignore[arg-type]
     assert done == ["step", "step", "step", "release", "close"]

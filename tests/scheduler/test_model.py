@@ -1,6 +1,6 @@
 """The words of the model."""
 
-from scheduler.model import TRANSITIONS, GroupKey, TaskCounts, TaskState
+from scheduler.model import REQUEUE_TRANSITIONS, TRANSITIONS, GroupKey, TaskCounts, TaskState
 
 
 def test_completed_is_final() -> None:
@@ -10,9 +10,12 @@ def test_completed_is_final() -> None:
     assert all(TaskState.COMPLETED in TRANSITIONS[state] for state in TaskState if state is not TaskState.COMPLETED)
 
 
-def test_nothing_goes_back_to_blocked() -> None:
-    """What was released once stays released."""
+def test_only_a_requeue_goes_back() -> None:
+    """What was released or has ended stays so, unless a user asks for it; what runs is never taken back."""
     assert not [state for state, following in TRANSITIONS.items() if TaskState.BLOCKED in following]
+    back = {state for state, following in REQUEUE_TRANSITIONS.items() if following}
+    assert back == {TaskState.COMPLETED, TaskState.ACTIVE}
+    assert set(REQUEUE_TRANSITIONS) == set(TaskState)
 
 
 def test_counts_add_up() -> None:

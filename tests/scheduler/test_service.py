@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
+from scheduler.adapters.sql.job_views import SqlJobViews
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
 from scheduler.model import JobState, NewJob, Sample, StorageAddress, TaskCounts
 from scheduler.policy import ScalingPolicy
@@ -30,6 +31,13 @@ SETTINGS = SchedulerSettings(
 )
 
 
+def serve(world: World, fleet: SqlFleetStore) -> Service:
+    """Make the service of a world."""
+    address = StorageAddress("https://blobs/")
+    views = SqlJobViews(world.database)
+    return Service(world.jobs, fleet, lambda: address, world.clock, views=views, blobs=world.blobs)
+
+
 @pytest.fixture
 def world() -> Iterator[World]:
     """Give a world without settings yet."""
@@ -48,12 +56,12 @@ def fleet(world: World) -> SqlFleetStore:
 def service(world: World, fleet: SqlFleetStore) -> JobService:
     """Give a service over the world's store, with one pool taken up."""
     fleet.sync_groups(world.epoch, SETTINGS, world.clock.now())
-    return Service(world.jobs, fleet, lambda: StorageAddress("https://blobs/"), world.clock)
+    return serve(world, fleet)
 
 
 def test_before_settings_are_read(world: World, fleet: SqlFleetStore) -> None:
     """A scheduler that knows no pool yet asks for patience, instead of calling a pool wrong."""
-    service = Service(world.jobs, fleet, lambda: StorageAddress("https://blobs/"), world.clock)
+    service = serve(world, fleet)
     with pytest.raises(UnavailableError, match="try again in a moment"):
         service.create_job(NEW)
     assert service.list_pools() == ()

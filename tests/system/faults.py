@@ -6,13 +6,13 @@ lost after it took effect, and the process may die just before or just after it.
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from scheduler.adapters.memory import ManualClock, MemoryCapacity, MemoryQueues, QueueMessage
-from scheduler.errors import CapacityError, CapacityErrorKind, UnavailableError
+from scheduler.errors import CapacityError, CapacityErrorKind, MillpondError, UnavailableError
 from scheduler.model import NodeGroup, ScaleSetView
 
 # A size that is not to be had is not asked for again for half an hour, which would only make runs long.
@@ -150,6 +150,17 @@ class UnreliableQueues(Unreliable):
         """Send, perhaps."""
         act = lambda: scatter(self._queues, self._faults, queue, body)  # noqa: E731
         self._faults.call("queues.send", act, mortal=True)
+
+    def send_all(self, queue: str, bodies: Sequence[str]) -> tuple[MillpondError | None, ...]:
+        """Send each, perhaps; the process may die between two."""
+        return tuple(self._outcome(queue, body) for body in bodies)
+
+    def _outcome(self, queue: str, body: str) -> MillpondError | None:
+        try:
+            self.send(queue, body)
+        except MillpondError as error:
+            return error
+        return None
 
 
 def scatter(queues: MemoryQueues, faults: Faults, queue: str, body: str, lost: float = 0.0) -> None:

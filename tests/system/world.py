@@ -5,7 +5,7 @@ import logging
 import random
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from unittest import mock
 
@@ -26,6 +26,7 @@ from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.controller.fleet import Fleet
 from scheduler.controller.loop import Controller
+from scheduler.controller.pace import USUAL
 from scheduler.controller.reconcile import Reconcile
 from scheduler.errors import MillpondError, NotFoundError
 from scheduler.model import GroupKey, GroupPriority, InstanceState, NewJob, NodeGroup, NodePhase
@@ -208,11 +209,13 @@ class World:
             epochs=self.database,
             settings=StoredSettings(blobs),
             store=fleet,
+            dispatch=dispatch,
             collect=Collect(dispatch, queues, blobs),
             reconcile=Reconcile(dispatch, queues, blobs),
             feed=Feed(dispatch, queues, blobs),
             fleet=Fleet(fleet, dispatch, capacity, queues, blobs),
             reconcile_interval=timedelta(seconds=30),
+            pace=replace(USUAL, renew=timedelta(seconds=5)),
         )
 
     def run(self) -> Outcome:

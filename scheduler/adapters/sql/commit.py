@@ -1,20 +1,29 @@
-"""What a node's word does to the tasks of a message: started, reported, given back (design sections 6.3 and 6.6)."""
+"""What a node's word does to the tasks of a message: started, reported (design section 6.6)."""
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, case, func, insert, select, update
 
-from node_bootstrap.protocol import Manifest, Outcome, TaskRef, TaskReport
+from node_bootstrap.protocol import Manifest, Outcome, TaskReport
 from scheduler.adapters.sql.committed import pack_files
-from scheduler.adapters.sql.job_change import JobChange, Standing, end_of, standing_of
+from scheduler.adapters.sql.handed_out import (
+    Policies,
+    close_messages,
+    messages_named,
+    new_standing,
+    reason_of,
+    spent_by,
+)
+from scheduler.adapters.sql.job_change import JobChange, Standing, standing_of
 from scheduler.adapters.sql.job_schema import (
-    JOBS,
+    IN_LIST,
     MANIFESTS,
+    MESSAGE_IS_OPEN,
     MESSAGES,
     POOL_TIMES,
     STEPS,
@@ -22,14 +31,26 @@ from scheduler.adapters.sql.job_schema import (
     TASK_IS_OUT,
     TASKS,
 )
-from scheduler.dispatch.retry import Spent, Verdict, retry_decision
+from scheduler.dispatch.records import Start
+from scheduler.dispatch.retry import Verdict, retry_decision
 from scheduler.dispatch.run_times import POOL_SPAN, STEP_SPAN, moving_mean
-from scheduler.model import RetryPolicy
 
 _LOG = logging.getLogger(__name__)
 _WINS = frozenset({Outcome.SUCCESS, Outcome.IGNORABLE})
-# Parameters of one IN list; SQLite takes at most 32766 in a statement.
-_IN_LIST = 1000
+
+_MARK = (
+    update(MESSAGES)
+    .where(MESSAGES.c.number == bindparam("the_number"))
+    .values(
+        unreported=MESSAGES.c.unreported - bindparam("count", type_=MESSAGES.c.unreported.type),
+        node_id=func.coalesce(MESSAGES.c.node_id, bindparam("node", type_=MESSAGES.c.node_id.type)),
+        started_at=func.coalesce(MESSAGES.c.started_at, bindparam("at", type_=MESSAGES.c.started_at.type)),
+        deadline=case(
+            (MESSAGES.c.deadline < bindparam("until", type_=MESSAGES.c.deadline.type), bindparam("until")),
+            else_=MESSAGES.c.deadline,
+        ),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,133 +64,179 @@ class _Applied:
     new: Standing
 
 
-class _Policies:
-    """Retry policies of a job's steps, each read once."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A manifest that has not been applied yet, with the row of its message."""
 
-    def __init__(self, connection: Connection, job: int) -> None:
-        self._connection = connection
-        self._job = job
-        self._known: dict[int, RetryPolicy] = {}
-
-    def of(self, step: int) -> RetryPolicy:
-        """Give the policy of a step."""
-        if step not in self._known:
-            columns = select(STEPS.c.max_task_retries, STEPS.c.max_node_faults, STEPS.c.max_preemptions)
-            here = columns.where(STEPS.c.job == self._job, STEPS.c.position == step)
-            self._known[step] = RetryPolicy(*self._connection.execute(here).one())
-        return self._known[step]
+    message: Row[Any]
+    blob: str
+    manifest: Manifest
 
 
-def start_message(
+@dataclass(slots=True)
+class _Words:
+    """What nodes said of one job's messages."""
+
+    starts: list[tuple[Row[Any], Start]] = field(default_factory=list)
+    manifests: list[_Told] = field(default_factory=list)
+
+
+def record_words(
+    connection: Connection, starts: Sequence[Start], manifests: Sequence[tuple[str, Manifest]], now: datetime
+) -> frozenset[str]:
+    """Record that nodes work on messages, and apply the reports of manifests, each once; give the unknown messages.
+
+    One pass a job, whatever the number of messages: reading, changing and counting cost by statement, not by row.
+    """
+    messages = messages_named(
+        connection, [start.message_id for start in starts] + [each.message_id for _, each in manifests]
+    )
+    fresh = _fresh(connection, manifests)
+    jobs: dict[str, _Words] = defaultdict(_Words)
+    unknown = set()
+    for start in starts:
+        message = messages.get(start.message_id)
+        if message is None:
+            unknown.add(start.message_id)
+        elif message.closed_at is None:
+            jobs[message.job_id].starts.append((message, start))
+    for blob, manifest in manifests:
+        message = messages.get(manifest.message_id)
+        if message is None or message.job_id != manifest.job_id:
+            unknown.add(manifest.message_id)
+        elif blob in fresh:
+            fresh.discard(blob)
+            jobs[message.job_id].manifests.append(_Told(message, blob, manifest))
+    # In order of name, so that no two transactions wait for each other.
+    for job_id, words in sorted(jobs.items()):
+        change = JobChange.of(connection, job_id, now)
+        for told in _rounds(words.manifests):
+            _take_in(connection, change, words.starts, told, now)
+            words.starts = []
+        _take_in(connection, change, words.starts, [], now)
+        change.settle()
+    return frozenset(unknown)
+
+
+def _rounds(told: list[_Told]) -> Iterator[list[_Told]]:
+    """Split so that no task is reported twice in one round: what the second report does depends on the first."""
+    while told:
+        seen: set[int] = set()
+        first: list[_Told] = []
+        rest: list[_Told] = []
+        for each in told:
+            tasks = {report.task_id for report in each.manifest.reports}
+            (rest if tasks & seen else first).append(each)
+            seen |= tasks
+        yield first
+        told = rest
+
+
+def _take_in(
     connection: Connection,
-    message_id: str,
-    node_id: str,
-    running: tuple[TaskRef, ...],
-    deadline: datetime,
+    change: JobChange,
+    starts: Sequence[tuple[Row[Any], Start]],
+    told: Sequence[_Told],
     now: datetime,
-) -> bool:
-    """Record that a node works on a message; False when it is not known."""
-    job_id = _job_of(connection, message_id)
-    if job_id is None:
-        return False
-    change = JobChange.of(connection, job_id, now)
-    message = _message(connection, message_id)
-    if message.closed_at is not None:
-        return True
-    _mark_started(connection, message, node_id, now)
-    later = update(MESSAGES).where(MESSAGES.c.number == message.number, MESSAGES.c.deadline < deadline)
-    connection.execute(later.values(deadline=deadline))
-    attempts = {(ref.task_id, ref.attempt) for ref in running}
-    rows: dict[int, list[dict[str, object]]] = defaultdict(list)
-    for task in _tasks_out(connection, message.number):
-        if (task.task_id, task.attempt) in attempts and standing_of(task) is Standing.QUEUED:
-            rows[task.step].append({"task_id": task.task_id, "node_id": node_id, "started_at": now})
-    for step, tasks in rows.items():
-        change.change_each(step, Standing.QUEUED, Standing.RUNNING, tasks)
-    change.settle()
-    return True
+) -> None:
+    reported = {report.task_id for each in told for report in each.manifest.reports}
+    begun = {ref.task_id for _, start in starts for ref in start.running} - reported
+    tasks = _tasks(connection, change.job.number, reported | begun)
+    _start(connection, change, starts, {task_id: tasks[task_id] for task_id in begun & tasks.keys()}, now)
+    if told:
+        _commit(connection, change, told, tasks, now)
 
 
-def commit_manifest(connection: Connection, blob: str, manifest: Manifest, now: datetime) -> bool:
-    """Apply the reports of a manifest, once; False when its message is not known."""
-    job_id = _job_of(connection, manifest.message_id)
-    if job_id is None or job_id != manifest.job_id:
-        return False
-    change = JobChange.of(connection, job_id, now)
-    if connection.execute(select(MANIFESTS.c.number).where(MANIFESTS.c.blob == blob)).first() is not None:
-        return True
-    message = _message(connection, manifest.message_id)
-    applied = _verdicts(connection, change, message, manifest.reports)
-    ended = [item.report for item in applied if item.new.completed]
-    number = connection.execute(
-        insert(MANIFESTS)
-        .values(blob=blob, job=change.job.number, files=pack_files(ended) if ended else None)
-        .returning(MANIFESTS.c.number)
-    ).scalar_one()
-    _write_reports(change, applied, manifest.node_id, number)
-    _stop_needless(connection, message, applied)
-    _measure(connection, change, applied)
-    _mark_started(connection, message, manifest.node_id, now)
-    reported = update(MESSAGES).where(MESSAGES.c.number == message.number)
-    connection.execute(reported.values(unreported=MESSAGES.c.unreported - len(manifest.reports)))
-    # A count of reports alone could be wrong, and a closed message with an open task would be a lost task.
-    if message.unreported <= len(manifest.reports) and not _tasks_out(connection, message.number):
-        _close(connection, message, now)
-    change.settle()
-    return True
-
-
-def return_message(
+def _start(
     connection: Connection,
-    message_id: str,
+    change: JobChange,
+    starts: Sequence[tuple[Row[Any], Start]],
+    tasks: Mapping[int, Row[Any]],
     now: datetime,
-    *,
-    reason: str,
-    running: tuple[TaskRef, ...],
-    charge: bool,
-) -> bool:
-    """Make the unfinished tasks of a message ready again and close it; False when it is not known."""
-    job_id = _job_of(connection, message_id)
-    if job_id is None:
-        return False
-    change = JobChange.of(connection, job_id, now)
-    message = _message(connection, message_id)
-    if message.closed_at is not None:
-        return True
-    policies = _Policies(connection, change.job.number)
-    rows: dict[tuple[int, Standing, Standing], list[dict[str, object]]] = defaultdict(list)
-    for task in _tasks_out(connection, message.number):
-        old = standing_of(task)
-        # Who ran the message says what ran; a runner that only meets it a second time cannot, but the store may.
-        ran = old is Standing.RUNNING or TaskRef(task.task_id, task.attempt) in running
-        if charge and ran:
-            verdict = retry_decision(Outcome.NODE_FAULT, _spent(task), policies.of(task.step), reason)
-        else:
-            verdict = Verdict(None, _spent(task), suspect=task.suspect, reason=reason if ran else task.reason)
-        new = _new_standing(change, verdict)
-        rows[task.step, old, new].append(
+) -> None:
+    rows: dict[int, dict[int, dict[str, object]]] = defaultdict(dict)
+    for message, start in starts:
+        for ref in start.running:
+            task = tasks.get(ref.task_id)
+            if task is None or (task.message, task.attempt) != (message.number, ref.attempt):
+                continue
+            if standing_of(task) is Standing.QUEUED:
+                begun = {"task_id": task.task_id, "node_id": start.node_id, "started_at": now}
+                rows[task.step].setdefault(task.task_id, begun)
+    for step, found in rows.items():
+        change.change_each(step, Standing.QUEUED, Standing.RUNNING, list(found.values()))
+    _mark(
+        connection,
+        [
+            {"the_number": message.number, "count": 0, "node": start.node_id, "at": now, "until": start.deadline}
+            for message, start in starts
+        ],
+    )
+
+
+def _commit(
+    connection: Connection, change: JobChange, told: Sequence[_Told], tasks: Mapping[int, Row[Any]], now: datetime
+) -> None:
+    policies = Policies(connection, change.job.number)
+    applied = [_verdicts(change, policies, each, tasks) for each in told]
+    numbers = _insert_manifests(connection, change.job.number, told, applied)
+    _write_reports(change, [(each, found, number) for each, found, number in zip(told, applied, numbers, strict=True)])
+    _stop_needless(connection, told, applied)
+    _measure(connection, change, [item for found in applied for item in found])
+    _mark(
+        connection,
+        [
             {
-                "task_id": task.task_id,
-                "node_faults": verdict.spent.node_faults,
-                "ended_at": now if new.completed else None,
-                "reason": _reason(new, verdict),
+                "the_number": each.message.number,
+                "count": len(each.manifest.reports),
+                "node": each.manifest.node_id,
+                "at": now,
+                "until": each.message.deadline,
             }
-        )
-    for (step, old, new), tasks in rows.items():
-        change.change_each(step, old, new, tasks)
-    _close(connection, message, now)
-    change.settle()
-    return True
+            for each in told
+        ],
+    )
+    _close_reported(connection, {each.message.number for each in told}, now)
 
 
-def _verdicts(
-    connection: Connection, change: JobChange, message: Row[Any], reports: Sequence[TaskReport]
-) -> list[_Applied]:
+def _insert_manifests(
+    connection: Connection, job: int, told: Sequence[_Told], applied: Sequence[Sequence[_Applied]]
+) -> Sequence[int]:
+    rows = []
+    for each, found in zip(told, applied, strict=True):
+        ended = [item.report for item in found if item.new.completed]
+        rows.append({"blob": each.blob, "job": job, "files": pack_files(ended) if ended else None})
+    made = insert(MANIFESTS).returning(MANIFESTS.c.number, sort_by_parameter_order=True)
+    return connection.execute(made, rows).scalars().all()
+
+
+def _mark(connection: Connection, rows: list[dict[str, object]]) -> None:
+    """Mark messages as begun, and as reported by so many."""
+    if rows:
+        connection.execute(_MARK, rows)
+
+
+def _close_reported(connection: Connection, messages: set[int], now: datetime) -> None:
+    """Close what is wholly accounted for.
+
+    A count of reports alone could be wrong, and a closed message with an open task would be a lost task.
+    """
+    told = select(MESSAGES.c.number).where(
+        MESSAGES.c.number.in_(sorted(messages)), MESSAGES.c.unreported <= 0, MESSAGE_IS_OPEN
+    )
+    reported = set(connection.execute(told).scalars())
+    if reported:
+        out = select(TASKS.c.message).where(TASKS.c.message.in_(sorted(reported)), TASK_IS_OUT).distinct()
+        reported -= set(connection.execute(out).scalars())
+    if reported:
+        close_messages(connection, sorted(reported), now)
+
+
+def _verdicts(change: JobChange, policies: Policies, told: _Told, tasks: Mapping[int, Row[Any]]) -> list[_Applied]:
     """Judge the reports that count: a success at or above the floor, any other of the current attempt only."""
-    tasks = _tasks(connection, change.job.number, {report.task_id for report in reports})
-    policies = _Policies(connection, change.job.number)
+    message = told.message
     applied: dict[int, _Applied] = {}
-    for report in reports:
+    for report in told.manifest.reports:
         task = tasks.get(report.task_id)
         if task is None or task.step != message.step or report.attempt > task.attempt:
             _LOG.warning("message %s reports a run that was never handed out: %s", message.message_id, report)
@@ -181,58 +248,49 @@ def _verdicts(
             continue
         if report.outcome in _WINS and not wins:
             continue
-        verdict = retry_decision(report.outcome, _spent(task), policies.of(task.step), report.reason)
-        applied[report.task_id] = _Applied(task, report, verdict, old, _new_standing(change, verdict))
+        verdict = retry_decision(report.outcome, spent_by(task), policies.of(task.step), report.reason)
+        applied[report.task_id] = _Applied(task, report, verdict, old, new_standing(change, verdict))
     return list(applied.values())
 
 
-def _new_standing(change: JobChange, verdict: Verdict) -> Standing:
-    if verdict.result is not None:
-        return end_of(verdict.result)
-    if change.terminating:
-        return Standing.CANCELLED
-    return Standing.SUSPECT if verdict.suspect else Standing.READY
-
-
-def _reason(new: Standing, verdict: Verdict) -> str:
-    return "the job was cancelled" if new is Standing.CANCELLED else verdict.reason
-
-
-def _write_reports(change: JobChange, applied: Iterable[_Applied], node_id: str, manifest: int) -> None:
+def _write_reports(change: JobChange, told: Iterable[tuple[_Told, Sequence[_Applied], int]]) -> None:
     rows: dict[tuple[int, Standing, Standing], list[dict[str, object]]] = defaultdict(list)
-    for item in applied:
-        report, spent = item.report, item.verdict.spent
-        ends = item.new.completed
-        rows[item.task.step, item.old, item.new].append(
-            {
-                "task_id": report.task_id,
-                "retries": spent.retries,
-                "node_faults": spent.node_faults,
-                "preemptions": spent.preemptions,
-                "node_id": node_id,
-                "manifest": manifest if ends else None,
-                "exit_code": report.exit_code,
-                "outcome": report.outcome.value,
-                "started_at": report.started_at if ends else None,
-                "ended_at": report.ended_at if ends else None,
-                "reason": _reason(item.new, item.verdict),
-            }
-        )
+    for each, applied, manifest in told:
+        for item in applied:
+            report, spent = item.report, item.verdict.spent
+            ends = item.new.completed
+            rows[item.task.step, item.old, item.new].append(
+                {
+                    "task_id": report.task_id,
+                    "retries": spent.retries,
+                    "node_faults": spent.node_faults,
+                    "preemptions": spent.preemptions,
+                    "node_id": each.manifest.node_id,
+                    "manifest": manifest if ends else None,
+                    "earlier_manifest": None if item.new is Standing.SUCCEEDED else item.task.earlier_manifest,
+                    "exit_code": report.exit_code,
+                    "outcome": report.outcome.value,
+                    "started_at": report.started_at if ends else None,
+                    "ended_at": report.ended_at if ends else None,
+                    "reason": reason_of(item.new, item.verdict),
+                }
+            )
     for (step, old, new), tasks in rows.items():
         change.change_each(step, old, new, tasks)
 
 
-def _stop_needless(connection: Connection, message: Row[Any], applied: Iterable[_Applied]) -> None:
+def _stop_needless(connection: Connection, told: Sequence[_Told], applied: Sequence[Sequence[_Applied]]) -> None:
     """Note to stop the present attempts of tasks that an earlier one has ended."""
     rows = [
         {
-            "job": message.job,
+            "job": each.message.job,
             "task_id": item.task.task_id,
             "below_attempt": item.task.attempt + 1,
             "message": item.task.message,
         }
-        for item in applied
-        if item.new.completed and item.task.message not in {None, message.number}
+        for each, found in zip(told, applied, strict=True)
+        for item in found
+        if item.new.completed and item.task.message not in {None, each.message.number}
     ]
     if rows:
         connection.execute(insert(STOPS), rows)
@@ -265,39 +323,18 @@ def _measure(connection: Connection, change: JobChange, applied: Iterable[_Appli
         connection.execute(update(POOL_TIMES).where(pool).values(mean_seconds=mean, measured=measured))
 
 
-def _job_of(connection: Connection, message_id: str) -> str | None:
-    job = select(JOBS.c.job_id).join(MESSAGES, MESSAGES.c.job == JOBS.c.number)
-    return connection.execute(job.where(MESSAGES.c.message_id == message_id)).scalar()
-
-
-def _message(connection: Connection, message_id: str) -> Row[Any]:
-    return connection.execute(select(MESSAGES).where(MESSAGES.c.message_id == message_id)).one()
-
-
-def _tasks_out(connection: Connection, message: int) -> Sequence[Row[Any]]:
-    here = select(TASKS).where(TASKS.c.message == message, TASK_IS_OUT)
-    return connection.execute(here.order_by(TASKS.c.task_id)).all()
+def _fresh(connection: Connection, manifests: Sequence[tuple[str, Manifest]]) -> set[str]:
+    """Give the manifests that have not been applied before."""
+    blobs = [blob for blob, _ in manifests]
+    known = connection.execute(select(MANIFESTS.c.blob).where(MANIFESTS.c.blob.in_(blobs))).scalars()
+    return set(blobs).difference(known)
 
 
 def _tasks(connection: Connection, job: int, task_ids: set[int]) -> dict[int, Row[Any]]:
     wanted = sorted(task_ids)
     found = {}
-    for start in range(0, len(wanted), _IN_LIST):
-        some = wanted[start : start + _IN_LIST]
+    for start in range(0, len(wanted), IN_LIST):
+        some = wanted[start : start + IN_LIST]
         for row in connection.execute(select(TASKS).where(TASKS.c.job == job, TASKS.c.task_id.in_(some))):
             found[row.task_id] = row
     return found
-
-
-def _spent(task: Row[Any]) -> Spent:
-    return Spent(task.retries, task.node_faults, task.preemptions)
-
-
-def _mark_started(connection: Connection, message: Row[Any], node_id: str, now: datetime) -> None:
-    here = update(MESSAGES).where(MESSAGES.c.number == message.number, MESSAGES.c.started_at.is_(None))
-    connection.execute(here.values(started_at=now, node_id=node_id))
-
-
-def _close(connection: Connection, message: Row[Any], now: datetime) -> None:
-    connection.execute(update(MESSAGES).where(MESSAGES.c.number == message.number).values(closed_at=now, body=None))
-    connection.execute(delete(STOPS).where(STOPS.c.message == message.number))

@@ -2,13 +2,16 @@
 
 import json
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import Column, ColumnElement, Connection, select
 
 from node_bootstrap.protocol import FileRef, TaskReport
 from scheduler.adapters.sql.job_schema import MANIFESTS, STEPS, TASKS
+
+# Logs are a task's own, no inputs of the next step.
+LOGS = frozenset({"stdout.txt", "stderr.txt"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +36,31 @@ def pack_files(reports: Iterable[TaskReport]) -> bytes:
 
 
 def committed_files(connection: Connection, job: int, *conditions: ColumnElement[bool]) -> tuple[CommittedTask, ...]:
-    """Give the tasks of a job that a report ended, in order of id; `conditions` are on `TASKS` and `STEPS`."""
+    """Give the tasks of a job that a report ended, in order of id; `conditions` are on `TASKS` and `STEPS`.
+
+    Of a task that was requeued, what an earlier run left is given until a new run has ended it; if that one failed,
+    the earlier outputs stand beside its logs.
+    """
+    found = {task.task_id: task for task in _files_of(connection, job, TASKS.c.manifest, conditions)}
+    for earlier in _files_of(connection, job, TASKS.c.earlier_manifest, conditions):
+        newest = found.get(earlier.task_id)
+        if newest is None:
+            found[earlier.task_id] = earlier
+        else:
+            outputs = (file for file in earlier.files if file.path not in LOGS)
+            found[earlier.task_id] = replace(newest, files=(*newest.files, *outputs))
+    return tuple(found[task_id] for task_id in sorted(found))
+
+
+def _files_of(
+    connection: Connection, job: int, manifest: Column[int | None], conditions: tuple[ColumnElement[bool], ...]
+) -> Iterator[CommittedTask]:
     rows = connection.execute(
-        select(TASKS.c.task_id, TASKS.c.manifest, STEPS.c.name, STEPS.c.first_task_id)
+        select(TASKS.c.task_id, manifest.label("manifest"), STEPS.c.name, STEPS.c.first_task_id)
         .join(STEPS, (STEPS.c.job == TASKS.c.job) & (STEPS.c.position == TASKS.c.step))
-        .where(TASKS.c.job == job, TASKS.c.manifest.is_not(None), *conditions)
-        .order_by(TASKS.c.manifest, TASKS.c.task_id)
+        .where(TASKS.c.job == job, manifest.is_not(None), *conditions)
+        .order_by(manifest, TASKS.c.task_id)
     ).all()
-    found = []
     number, files = None, {}
     for row in rows:
         if row.manifest != number:
@@ -48,5 +68,4 @@ def committed_files(connection: Connection, job: int, *conditions: ColumnElement
             packed = select(MANIFESTS.c.files).where(MANIFESTS.c.number == number)
             files = json.loads(zlib.decompress(connection.execute(packed).scalar_one()))
         refs = tuple(FileRef(*values) for values in files[str(row.task_id)])
-        found.append(CommittedTask(row.task_id, row.name, row.task_id - row.first_task_id, refs))
-    return tuple(sorted(found, key=lambda task: task.task_id))
+        yield CommittedTask(row.task_id, row.name, row.task_id - row.first_task_id, refs)

@@ -1,17 +1,19 @@
 """`DispatchStore` in SQL: what waits, what is out, handing out, and the outbox."""
 
 import json
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from node_bootstrap.protocol import Manifest, ResolvedInputs, StopRef, TaskMessage, TaskRef, encode
-from scheduler.adapters.sql.commit import commit_manifest, return_message, start_message
-from scheduler.adapters.sql.committed import committed_files
+from scheduler.adapters.sql.commit import record_words
+from scheduler.adapters.sql.committed import LOGS, committed_files
 from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.give_back import return_message
 from scheduler.adapters.sql.job_change import JobChange, Standing
 from scheduler.adapters.sql.job_schema import (
     JOBS,
@@ -26,12 +28,19 @@ from scheduler.adapters.sql.job_schema import (
     TASK_WAITS,
     TASKS,
 )
-from scheduler.dispatch.records import HandOut, OpenMessage, OutgoingMessage, QueueLoad, ReadyStep, StepSources
+from scheduler.dispatch.records import (
+    HandOut,
+    OpenMessage,
+    OutgoingMessage,
+    QueueLoad,
+    ReadyStep,
+    Start,
+    StepSources,
+)
 from scheduler.errors import NotFoundError
 from scheduler.model import JobResult, JobState, PoolDemand, TaskResult
 
-# Logs are a task's own, no inputs of the next step.
-_LOGS = frozenset({"stdout.txt", "stderr.txt"})
+_UNFINISHED = (JobState.ACTIVE.value, JobState.TERMINATING.value)
 
 
 class SqlDispatchStore:
@@ -40,9 +49,16 @@ class SqlDispatchStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def has_work(self) -> bool:
+        """Whether any armed job has not ended, or any message is not accounted for."""
+        unfinished = select(JOBS.c.number).where(JOBS.c.state.in_(_UNFINISHED)).limit(1)
+        out = select(MESSAGES.c.number).where(MESSAGE_IS_OPEN).limit(1)
+        with self._database.read() as connection:
+            return any(connection.execute(query).first() is not None for query in (unfinished, out))
+
     def demand(self, pool: str) -> PoolDemand:
         """Aggregate the pool's open tasks from the counters of jobs and steps."""
-        unfinished = JOBS.c.state.in_([JobState.ACTIVE.value, JobState.TERMINATING.value])
+        unfinished = JOBS.c.state.in_(_UNFINISHED)
         with self._database.read() as connection:
             active, running = connection.execute(
                 select(
@@ -127,7 +143,7 @@ class SqlDispatchStore:
                 replace(file, path=f"{task.step}/{task.index}/{file.path}")
                 for task in committed_files(connection, row.job, *won)
                 for file in task.files
-                if file.path not in _LOGS
+                if file.path not in LOGS
             )
         return StepSources(row.definition, encode(ResolvedInputs(files)))
 
@@ -141,14 +157,16 @@ class SqlDispatchStore:
     def hand_out(self, epoch: int, orders: Sequence[tuple[str, HandOut]], deadline: datetime, now: datetime) -> None:
         """Put the next ready tasks into messages: attempt + 1 each, a row in the outbox each."""
         with self._database.lead(epoch) as connection:
-            by_job = defaultdict(list)
-            for message_id, order in orders:
-                by_job[order.job_id].append((message_id, order))
-            changes = {job_id: JobChange.of(connection, job_id, now) for job_id in sorted(by_job)}
-            for message_id, order in orders:
-                change = changes[order.job_id]
-                if change.job.state == JobState.ACTIVE:
-                    _make_message(connection, change, message_id, order, deadline, now)
+            jobs = sorted({order.job_id for _, order in orders})
+            changes = {job_id: JobChange.of(connection, job_id, now) for job_id in jobs}
+            made = _contents(connection, changes, orders)
+            if not made:
+                return
+            # In the order of the plan, in which they are sent.
+            rows = [_message_values(changes[each.order.job_id], each, deadline, now) for each in made]
+            written = insert(MESSAGES).returning(MESSAGES.c.number, sort_by_parameter_order=True)
+            numbers = connection.execute(written, rows).scalars().all()
+            _queue_tasks(changes, zip(made, numbers, strict=True))
             for change in changes.values():
                 change.settle()
 
@@ -166,17 +184,14 @@ class SqlDispatchStore:
             sent = update(MESSAGES).where(MESSAGES.c.message_id.in_(message_ids))
             connection.execute(sent.values(sent_at=now, body=None))
 
-    def start(
-        self, epoch: int, message_id: str, node_id: str, running: tuple[TaskRef, ...], deadline: datetime, now: datetime
-    ) -> bool:
-        """Record that a node runs a message and these attempts of it."""
+    def record(
+        self, epoch: int, starts: Sequence[Start], manifests: Sequence[tuple[str, Manifest]], now: datetime
+    ) -> frozenset[str]:
+        """Record starts, and apply every report of manifests, each once, in one transaction."""
+        if not starts and not manifests:
+            return frozenset()
         with self._database.lead(epoch) as connection:
-            return start_message(connection, message_id, node_id, running, deadline, now)
-
-    def commit(self, epoch: int, blob: str, manifest: Manifest, now: datetime) -> bool:
-        """Apply every report of a manifest, once."""
-        with self._database.lead(epoch) as connection:
-            return commit_manifest(connection, blob, manifest, now)
+            return record_words(connection, starts, manifests, now)
 
     def give_back(
         self,
@@ -230,40 +245,74 @@ def _ready_step(row: Row[tuple[object, ...]]) -> ReadyStep:
     )
 
 
-def _make_message(
-    connection: Connection, change: JobChange, message_id: str, order: HandOut, deadline: datetime, now: datetime
-) -> None:
-    number = change.job.number
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """A message that is about to be made."""
+
+    message_id: str
+    order: HandOut
+    refs: tuple[TaskRef, ...]
+    body: str
+
+
+def _contents(
+    connection: Connection, changes: Mapping[str, JobChange], orders: Sequence[tuple[str, HandOut]]
+) -> list[_Content]:
+    """Fill the messages that were ordered, with one look at each step for all of its orders."""
+    wanted: Counter[tuple[str, int, bool]] = Counter()
+    for _, order in orders:
+        wanted[order.job_id, order.step, order.suspect] += order.count
+    waiting, definitions = {}, {}
+    for (job_id, step, suspect), count in wanted.items():
+        job = changes[job_id].job
+        if job.state == JobState.ACTIVE:
+            waiting[job_id, step, suspect] = iter(_waiting(connection, job.number, step, suspect, count))
+            known = select(STEPS.c.definition_hash, STEPS.c.inputs)
+            here = known.where(STEPS.c.job == job.number, STEPS.c.position == step)
+            definitions[job_id, step] = connection.execute(here).one()
+    made = []
+    for message_id, order in orders:
+        refs = tuple(islice(waiting.get((order.job_id, order.step, order.suspect), iter(())), order.count))
+        if refs:
+            definition, inputs = definitions[order.job_id, order.step]
+            body = encode(TaskMessage(message_id, order.job_id, definition, refs, inputs))
+            made.append(_Content(message_id, order, refs, body))
+    return made
+
+
+def _waiting(connection: Connection, job: int, step: int, suspect: bool, limit: int) -> list[TaskRef]:
+    """Give the next tasks of a step that wait for a message, as the attempts that they are about to be."""
     tasks = connection.execute(
         select(TASKS.c.task_id, TASKS.c.attempt)
-        .where(TASKS.c.job == number, TASKS.c.step == order.step, TASKS.c.suspect == order.suspect, TASK_WAITS)
+        .where(TASKS.c.job == job, TASKS.c.step == step, TASKS.c.suspect == suspect, TASK_WAITS)
         .order_by(TASKS.c.task_id)
-        .limit(order.count)
-    ).all()
-    if not tasks:
-        return
-    step = connection.execute(
-        select(STEPS.c.definition_hash, STEPS.c.inputs).where(STEPS.c.job == number, STEPS.c.position == order.step)
-    ).one()
-    refs = tuple(TaskRef(task.task_id, task.attempt + 1) for task in tasks)
-    body = encode(TaskMessage(message_id, change.job.job_id, step.definition_hash, refs, step.inputs))
-    made = connection.execute(
-        insert(MESSAGES)
-        .values(
-            message_id=message_id,
-            job=number,
-            step=order.step,
-            pool=order.group.key.pool,
-            group_key=str(order.group.key),
-            queue=order.group.queue,
-            body=body,
-            unreported=len(refs),
-            seconds=len(refs) * order.task_seconds,
-            created_at=now,
-            deadline=deadline,
-        )
-        .returning(MESSAGES.c.number)
-    ).scalar_one()
-    old = Standing.SUSPECT if order.suspect else Standing.READY
-    rows = [{"task_id": ref.task_id, "attempt": ref.attempt, "message": made} for ref in refs]
-    change.change_each(order.step, old, Standing.QUEUED, rows)
+        .limit(limit)
+    )
+    return [TaskRef(task.task_id, task.attempt + 1) for task in tasks]
+
+
+def _message_values(change: JobChange, made: _Content, deadline: datetime, now: datetime) -> dict[str, object]:
+    order = made.order
+    return {
+        "message_id": made.message_id,
+        "job": change.job.number,
+        "step": order.step,
+        "pool": order.group.key.pool,
+        "group_key": str(order.group.key),
+        "queue": order.group.queue,
+        "body": made.body,
+        "unreported": len(made.refs),
+        "seconds": len(made.refs) * order.task_seconds,
+        "created_at": now,
+        "deadline": deadline,
+    }
+
+
+def _queue_tasks(changes: Mapping[str, JobChange], made: Iterable[tuple[_Content, int]]) -> None:
+    rows: dict[tuple[str, int, bool], list[dict[str, object]]] = defaultdict(list)
+    for each, number in made:
+        rows[each.order.job_id, each.order.step, each.order.suspect] += [
+            {"task_id": ref.task_id, "attempt": ref.attempt, "message": number} for ref in each.refs
+        ]
+    for (job_id, step, suspect), tasks in rows.items():
+        changes[job_id].change_each(step, Standing.SUSPECT if suspect else Standing.READY, Standing.QUEUED, tasks)

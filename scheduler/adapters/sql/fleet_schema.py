@@ -59,7 +59,8 @@ GROUPS = Table(
 )
 
 # `removal` marks that removing was decided on; whatever is written later, only removing and gone are kept then.
-# `ended_at` is when a node was first lost, to be removed, or gone.
+# `ended_at` is when a node was first lost, to be removed, or gone. `drain_asked_at` is a person's wish: the controller
+# only reads it, so that no row it writes can take the wish back.
 NODES = Table(
     "fleet_nodes",
     METADATA,
@@ -80,6 +81,7 @@ NODES = Table(
     Column("reason", Text, nullable=False),
     Column("removal", Boolean, nullable=False),
     Column("ended_at", Instant),
+    Column("drain_asked_at", Instant),
     Index("fleet_nodes_by_pool", "pool", "gone_at"),
 )
 

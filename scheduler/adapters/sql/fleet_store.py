@@ -6,13 +6,21 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, delete, insert, or_, select, update
 from sqlalchemy import func as sql_function
 
 from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.decision_rows import (
+    decision_of,
+    decision_values,
+    decision_view,
+    group_key,
+    of_group,
+    repeats_newest,
+)
 from scheduler.adapters.sql.fleet_schema import DECISIONS, DEPLOYMENT, GROUPS, NODES, SAMPLES
-from scheduler.autoscale.plan import ACTION_NAMES, Action, GroupHistory, Hold, ScaleOut
-from scheduler.errors import CapacityErrorKind
+from scheduler.autoscale.plan import Action, GroupHistory, ScaleOut
+from scheduler.errors import CapacityErrorKind, ConflictError, NotFoundError
 from scheduler.model import Decision, GroupKey, GroupKind, GroupPriority, Node, NodeGroup, NodePhase, Sample
 from scheduler.ports.fleet_store import NodeChange
 from scheduler.settings import PoolSettings, SchedulerSettings, dump_settings, load_settings
@@ -70,7 +78,7 @@ class SqlFleetStore:
 
     def decisions(self, pool: str, limit: int) -> tuple[Decision, ...]:
         """Give the newest decisions, oldest first."""
-        return tuple(_decision(row) for row in self._newest(DECISIONS, pool, limit))
+        return tuple(decision_view(row) for row in self._newest(DECISIONS, pool, limit))
 
     def samples(self, pool: str, limit: int) -> tuple[Sample, ...]:
         """Give the newest samples, oldest first."""
@@ -85,7 +93,7 @@ class SqlFleetStore:
         """Give the capacities last read."""
         query = select(GROUPS).where(GROUPS.c.pool == pool)
         with self._database.read() as connection:
-            return {_key(row): row.capacity or 0 for row in connection.execute(query)}
+            return {group_key(row): row.capacity or 0 for row in connection.execute(query)}
 
     def histories(self, pool: str) -> Mapping[GroupKey, GroupHistory]:
         """Give what happened to the orders of each group."""
@@ -93,7 +101,7 @@ class SqlFleetStore:
             rows = connection.execute(
                 select(GROUPS).where(GROUPS.c.pool == pool, GROUPS.c.forgotten_at.is_(None))
             ).all()
-            return {_key(row): _history(connection, row) for row in rows}
+            return {group_key(row): _history(connection, row) for row in rows}
 
     def sync_groups(self, epoch: int, settings: SchedulerSettings, now: datetime) -> None:
         """Take settings up."""
@@ -136,6 +144,25 @@ class SqlFleetStore:
                 changed.append(node)
         return tuple(changed)
 
+    def ask_drain(self, pool: str, node_ids: tuple[str, ...], now: datetime) -> tuple[Node, ...]:
+        """Keep that a person wants these nodes drained and removed, all or none, and give their rows."""
+        with self._database.write() as connection:
+            rows = _rows(connection, node_ids)
+            unknown = [name for name in node_ids if name not in rows or rows[name].pool != pool]
+            if unknown:
+                raise NotFoundError(
+                    f"pool {pool} has no node {', '.join(unknown)}; nothing was drained. "
+                    f"`millpond pool nodes {pool}` lists its nodes"
+                )
+            gone = [name for name in node_ids if rows[name].phase == NodePhase.GONE.value]
+            if gone:
+                raise ConflictError(f"{', '.join(gone)}: gone already; nothing was drained, name the other nodes alone")
+            here = NODES.c.node_id.in_(node_ids)
+            asked = update(NODES).where(here, NODES.c.drain_asked_at.is_(None))
+            connection.execute(asked.values(drain_asked_at=now))
+            rows = _rows(connection, node_ids)
+        return tuple(_node(rows[name]) for name in node_ids)
+
     def next_controls(self, epoch: int, seen: Mapping[str, int]) -> tuple[Node, ...]:
         """Take a new control number for each node, above its present one and the one given."""
         taken: list[Node] = []
@@ -149,14 +176,14 @@ class SqlFleetStore:
     def record_capacity(self, epoch: int, group: GroupKey, capacity: int) -> None:
         """Keep the capacity that a set was read to have."""
         with self._database.lead(epoch) as connection:
-            connection.execute(update(GROUPS).where(_of(GROUPS, group)).values(capacity=capacity))
+            connection.execute(update(GROUPS).where(of_group(GROUPS, group)).values(capacity=capacity))
 
     def record_order(self, epoch: int, group: GroupKey, now: datetime) -> None:
         """Keep that capacity was raised."""
         with self._database.lead(epoch) as connection:
             connection.execute(
                 update(GROUPS)
-                .where(_of(GROUPS, group))
+                .where(of_group(GROUPS, group))
                 .values(ordered_at=now, refused_at=None, refused_kind=None, refused_message=None)
             )
 
@@ -165,7 +192,7 @@ class SqlFleetStore:
         with self._database.lead(epoch) as connection:
             connection.execute(
                 update(GROUPS)
-                .where(_of(GROUPS, group))
+                .where(of_group(GROUPS, group))
                 .values(refused_at=now, refused_kind=kind.value, refused_message=message)
             )
 
@@ -174,9 +201,9 @@ class SqlFleetStore:
         kept: list[Decision] = []
         with self._database.lead(epoch) as connection:
             for action in actions:
-                decision = _made(action, now)
-                if isinstance(action, ScaleOut) or not _repeats(connection, decision, action.reason.kind.value):
-                    connection.execute(insert(DECISIONS).values(_values(decision, action.reason.kind.value)))
+                decision = decision_of(action, now)
+                if isinstance(action, ScaleOut) or not repeats_newest(connection, decision, action.reason.kind.value):
+                    connection.execute(insert(DECISIONS).values(decision_values(decision, action.reason.kind.value)))
                     kept.append(decision)
         return tuple(kept)
 
@@ -194,7 +221,7 @@ class SqlFleetStore:
         """Keep that a retired group's set and queue are deleted; a current group is left alone."""
         with self._database.lead(epoch) as connection:
             connection.execute(
-                update(GROUPS).where(_of(GROUPS, group), GROUPS.c.current.is_(False)).values(forgotten_at=now)
+                update(GROUPS).where(of_group(GROUPS, group), GROUPS.c.current.is_(False)).values(forgotten_at=now)
             )
 
     def _newest(self, table: Table, pool: str, limit: int) -> list[Row[Any]]:
@@ -203,17 +230,9 @@ class SqlFleetStore:
             return list(reversed(connection.execute(query).all()))
 
 
-def _of(table: Table, group: GroupKey) -> ColumnElement[bool]:
-    return and_(table.c.pool == group.pool, table.c.name == group.name, table.c.generation == group.generation)
-
-
-def _key(row: Row[Any]) -> GroupKey:
-    return GroupKey(pool=row.pool, name=row.name, generation=row.generation)
-
-
 def _group(row: Row[Any]) -> NodeGroup:
     return NodeGroup(
-        key=_key(row),
+        key=group_key(row),
         scale_set=row.scale_set,
         queue=row.queue,
         vm_size=row.vm_size,
@@ -238,16 +257,16 @@ def _declare(connection: Connection, group: NodeGroup, position: int, now: datet
         "position": position,
         "forgotten_at": None,
     }
-    if connection.execute(update(GROUPS).where(_of(GROUPS, group.key)).values(values)).rowcount == 0:
+    if connection.execute(update(GROUPS).where(of_group(GROUPS, group.key)).values(values)).rowcount == 0:
         connection.execute(insert(GROUPS).values(**values, **dataclasses.asdict(group.key), declared_at=now))
 
 
 def _history(connection: Connection, row: Row[Any]) -> GroupHistory:
     """Read orders and refusals off the group, and failed boots off its nodes."""
-    key = _key(row)
-    last_ready = connection.execute(select(sql_function.max(NODES.c.ready_at)).where(_of(NODES, key))).scalar_one()
+    key = group_key(row)
+    last_ready = connection.execute(select(sql_function.max(NODES.c.ready_at)).where(of_group(NODES, key))).scalar_one()
     failed = select(sql_function.count(), sql_function.max(NODES.c.ended_at)).where(
-        _of(NODES, key), NODES.c.ready_at.is_(None), NODES.c.ended_at.is_not(None)
+        of_group(NODES, key), NODES.c.ready_at.is_(None), NODES.c.ended_at.is_not(None)
     )
     if last_ready is not None:
         failed = failed.where(NODES.c.ended_at > last_ready)
@@ -270,7 +289,7 @@ def _rows(connection: Connection, node_ids: tuple[str, ...]) -> dict[str, Row[An
 def _node(row: Row[Any]) -> Node:
     return Node(
         node_id=row.node_id,
-        group=_key(row),
+        group=group_key(row),
         instance_id=row.instance_id,
         phase=NodePhase(row.phase),
         control_number=row.control_number,
@@ -282,6 +301,7 @@ def _node(row: Row[Any]) -> Node:
         gone_at=row.gone_at,
         held=tuple(json.loads(row.held)),
         reason=row.reason,
+        drain_asked_at=row.drain_asked_at,
     )
 
 
@@ -296,7 +316,8 @@ def _as_decided_upon(row: Row[Any], node: Node) -> bool:
 
 def _write(connection: Connection, node: Node, present: Row[Any] | None, now: datetime) -> None:
     """Write one row, within the two rules."""
-    if present is not None and present.gone_at is not None and node.first_seen_at > present.gone_at:
+    anew = present is not None and present.gone_at is not None and node.first_seen_at > present.gone_at
+    if present is not None and anew:
         control_number, removal, ended_at = present.control_number, False, None  # another machine of this name
     elif present is not None:
         control_number, removal, ended_at = present.control_number, bool(present.removal), present.ended_at
@@ -321,49 +342,12 @@ def _write(connection: Connection, node: Node, present: Row[Any] | None, now: da
         "removal": removal,
         "ended_at": ended_at,
     }
+    if anew:
+        values["drain_asked_at"] = None
     if present is None:
         connection.execute(insert(NODES).values(node_id=node.node_id, **values))
     else:
         connection.execute(update(NODES).where(NODES.c.node_id == node.node_id).values(values))
-
-
-def _made(action: Action, now: datetime) -> Decision:
-    nodes = () if isinstance(action, ScaleOut | Hold) else action.nodes
-    count = action.count if isinstance(action, ScaleOut) else len(nodes)
-    return Decision(now, action.group, ACTION_NAMES[type(action)], count, nodes, action.reason.sentence)
-
-
-def _values(decision: Decision, kind: str) -> dict[str, Any]:
-    return {
-        **dataclasses.asdict(decision.group),
-        "at": decision.at,
-        "action": decision.action,
-        "kind": kind,
-        "count": decision.count,
-        "nodes": json.dumps(decision.nodes),
-        "reason": decision.reason,
-    }
-
-
-def _repeats(connection: Connection, decision: Decision, kind: str) -> bool:
-    newest = connection.execute(
-        select(DECISIONS.c.action, DECISIONS.c.kind, DECISIONS.c.nodes)
-        .where(_of(DECISIONS, decision.group))
-        .order_by(DECISIONS.c.id.desc())
-        .limit(1)
-    ).first()
-    return newest is not None and tuple(newest) == (decision.action, kind, json.dumps(decision.nodes))
-
-
-def _decision(row: Row[Any]) -> Decision:
-    return Decision(
-        at=row.at,
-        group=_key(row),
-        action=row.action,
-        count=row._mapping["count"],  # noqa: SLF001  the public name; `row.count` is the method of tuples
-        nodes=tuple(json.loads(row.nodes)),
-        reason=row.reason,
-    )
 
 
 def _sample(row: Row[Any]) -> Sample:

@@ -12,11 +12,11 @@ from enum import Enum
 from functools import cache
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, Row, Update, and_, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Update, and_, bindparam, case, func, select, update
 
-from scheduler.adapters.sql.job_schema import EDGES, JOBS, STEPS, TASK_WAITS, TASKS
+from scheduler.adapters.sql.job_schema import EDGES, IN_LIST, JOBS, STEPS, TASK_WAITS, TASKS
 from scheduler.errors import ConflictError, NotFoundError
-from scheduler.model import TRANSITIONS, JobResult, JobState, TaskResult, TaskState
+from scheduler.model import REQUEUE_TRANSITIONS, TRANSITIONS, JobResult, JobState, TaskResult, TaskState
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,8 @@ def _where(standing: Standing) -> ColumnElement[bool]:
         return and_(TASK_WAITS, TASKS.c.suspect == (standing is Standing.SUSPECT))
     if standing is Standing.QUEUED:
         return and_(state, TASKS.c.message.is_not(None))
+    if standing.value.result is not None:
+        return and_(state, TASKS.c.result == standing.value.result.value)
     return state
 
 
@@ -85,12 +87,17 @@ class JobChange:
 
     @classmethod
     def of(cls, connection: Connection, job_id: str, now: datetime) -> Self:
-        """Lock a job's row by writing it, and begin to change its tasks; `NotFoundError`."""
+        """Lock a job's row, and begin to change its tasks; `NotFoundError`."""
+        return cls(connection, cls.lock(connection, job_id), now)
+
+    @staticmethod
+    def lock(connection: Connection, job_id: str) -> Row[Any]:
+        """Lock a job's row by writing it; `NotFoundError`."""
         same = update(JOBS).where(JOBS.c.job_id == job_id).values(priority=JOBS.c.priority)
         job = connection.execute(same.returning(*JOBS.c)).first()
         if job is None:
             raise NotFoundError(f"there is no job {job_id}; `millpond job list` shows all")
-        return cls(connection, job, now)
+        return job
 
     @property
     def terminating(self) -> bool:
@@ -117,6 +124,15 @@ class JobChange:
             # A step's tasks are a range of the primary key.
             tasks = and_(TASKS.c.job == self.job.number, TASKS.c.task_id.between(first, first + count - 1))
             self._change(tasks, old, new, values)
+
+    def undo(self, old: Standing, tasks: ColumnElement[bool], **values: object) -> None:
+        """Have tasks of the job that stand so wait as if they had never run: what only a requeue may do."""
+        if TaskState.BLOCKED not in REQUEUE_TRANSITIONS[old.value.state]:
+            raise ValueError(f"a requeue may not change a task that is {old.name}")
+        values |= {"message": None, "suspect": False}
+        if old.completed:
+            values |= _BEGUN_ANEW
+        self._change(and_(TASKS.c.job == self.job.number, tasks), old, Standing.BLOCKED, values)
 
     def _change(self, tasks: ColumnElement[bool], old: Standing, new: Standing, values: Mapping[str, object]) -> None:
         here = and_(tasks, _where(old))
@@ -157,9 +173,9 @@ class JobChange:
         self._count(step, new, count)
         if new is Standing.FAILED:
             self._failed.add(step)
-        if new.completed:
-            self._tally[step]["open_tasks"] -= count
-            self._job_tally["open_tasks"] -= count
+        opened = count * (old.completed - new.completed)
+        self._tally[step]["open_tasks"] += opened
+        self._job_tally["open_tasks"] += opened
 
     def _count(self, step: int, standing: Standing, count: int) -> None:
         self._job_tally[standing.value.job_counter] += count
@@ -215,7 +231,15 @@ class JobChange:
             here = and_(STEPS.c.job == self.job.number, STEPS.c.position.in_(dependents))
             self._connection.execute(update(STEPS).where(here).values(open_predecessors=STEPS.c.open_predecessors - 1))
             free = select(STEPS.c.position).where(here, STEPS.c.open_predecessors == 0)
-            self.change_all(Standing.BLOCKED, Standing.READY, self._connection.execute(free).scalars().all())
+            self.release(self._connection.execute(free).scalars().all())
+
+    def release(self, steps: Sequence[int]) -> None:
+        """Make the blocked tasks of steps ready; what they read is resolved and published from now on."""
+        for start in range(0, len(steps), IN_LIST):
+            some = STEPS.c.position.in_(steps[start : start + IN_LIST])
+            here = and_(STEPS.c.job == self.job.number, some)
+            self._connection.execute(update(STEPS).where(here).values(published=False))
+        self.change_all(Standing.BLOCKED, Standing.READY, steps)
 
     def _write_job(self) -> None:
         here = JOBS.c.number == self.job.number
@@ -230,6 +254,19 @@ class JobChange:
             self._connection.execute(
                 ended.values(state=JobState.COMPLETED.value, result=result.value, reason=reason, ended_at=self._now)
             )
+
+
+# The floor lets no run of before be committed; what was committed stays listed until a new run succeeds.
+_BEGUN_ANEW: Mapping[str, Any] = {
+    "attempt_floor": TASKS.c.attempt + 1,
+    "earlier_manifest": case(
+        (TASKS.c.result == TaskResult.SUCCESS.value, TASKS.c.manifest),
+        else_=func.coalesce(TASKS.c.earlier_manifest, TASKS.c.manifest),
+    ),
+    "manifest": None,
+    **dict.fromkeys(("retries", "node_faults", "preemptions"), 0),
+    **dict.fromkeys(("node_id", "exit_code", "outcome", "started_at", "ended_at")),
+}
 
 
 @dataclass(frozen=True, slots=True)

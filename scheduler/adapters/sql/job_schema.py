@@ -26,6 +26,9 @@ from sqlalchemy.engine.interfaces import Dialect
 
 from scheduler.adapters.sql.database import METADATA
 
+# Parameters of one IN list; SQLite takes at most 32766 in a statement.
+IN_LIST = 1000
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -127,6 +130,8 @@ EDGES = Table(
     Column("dependent", Integer, primary_key=True, autoincrement=False),
 )
 
+# `manifest` is that of the run which ended the task; `earlier_manifest`, that of the run before a requeue, whose files
+# stay until a new run has succeeded.
 TASKS = Table(
     "tasks",
     METADATA,
@@ -144,6 +149,7 @@ TASKS = Table(
     _count("preemptions"),
     Column("node_id", Text),
     Column("manifest", BigInteger),
+    Column("earlier_manifest", BigInteger),
     Column("exit_code", Integer),
     Column("outcome", String(12)),
     Column("started_at", Instant),

@@ -3,18 +3,19 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from sqlalchemy import Connection, Row, Select, func, insert, literal, select, text, update
+from sqlalchemy import Connection, Row, func, insert, literal, select, text, update
 
 from node_bootstrap.protocol import Outcome, decode, encode, sha256_hex
 from scheduler.adapters.sql.committed import committed_files
 from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.job_change import JobChange, Standing
 from scheduler.adapters.sql.job_schema import CHUNKS, EDGES, JOBS, STEPS, TASKS
+from scheduler.adapters.sql.requeue import requeue
 from scheduler.dispatch.checks import step_findings
 from scheduler.errors import ConflictError, InvalidRequestError, NotFoundError
 from scheduler.model import Job, JobResult, JobState, NewJob, OutputFile, Step, Task, TaskCounts, TaskResult, TaskState
@@ -34,6 +35,10 @@ _MAKE_TASKS = text(
     )
     SELECT :job, task_id, step, state FROM walk
     """
+)
+
+TASK_ROWS = select(TASKS, STEPS.c.name.label("step_name"), STEPS.c.first_task_id).join(
+    STEPS, (STEPS.c.job == TASKS.c.job) & (STEPS.c.position == TASKS.c.step)
 )
 
 
@@ -74,7 +79,7 @@ class SqlJobStore:
         body = encode(_Chunk(steps))
         digest = sha256_hex(body.encode())
         with self._database.write() as connection:
-            job = _row(connection, job_id)
+            job = job_row(connection, job_id)
             old = connection.execute(
                 select(CHUNKS.c.hash).where(CHUNKS.c.job == job.number, CHUNKS.c.number == chunk)
             ).scalar()
@@ -118,41 +123,83 @@ class SqlJobStore:
                 change.settle()
         return self.job(job_id)
 
+    def requeue_job(self, job_id: str, task_ids: Sequence[int] | None, now: datetime) -> Job:
+        """Run completed tasks again, those named or all that did not succeed, in one transaction."""
+        with self._database.write() as connection:
+            requeue(connection, JobChange.of(connection, job_id, now), task_ids)
+        return self.job(job_id)
+
+    def set_priority(self, job_id: str, priority: int) -> Job:
+        """Change the priority."""
+        with self._database.write() as connection:
+            job = JobChange.lock(connection, job_id)
+            if job.state in {JobState.COMPLETED, JobState.DELETING}:
+                raise ConflictError(f"job {job_id} is {job.state}; its priority means nothing any more")
+            connection.execute(update(JOBS).where(JOBS.c.number == job.number).values(priority=priority))
+        return self.job(job_id)
+
+    def begin_delete(self, job_id: str) -> None:
+        """Keep the intent to delete a completed job."""
+        with self._database.write() as connection:
+            job = JobChange.lock(connection, job_id)
+            if job.state not in {JobState.COMPLETED, JobState.DELETING}:
+                raise ConflictError(f"job {job_id} is {job.state}; cancel it, and delete it when it has ended")
+            deleting = update(JOBS).where(JOBS.c.number == job.number)
+            connection.execute(deleting.values(state=JobState.DELETING.value))
+
     def job(self, job_id: str) -> Job:
         """Give a job."""
         with self._database.read() as connection:
-            job = _row(connection, job_id)
+            job = job_row(connection, job_id)
             names = select(STEPS.c.name).where(STEPS.c.job == job.number).order_by(STEPS.c.position)
             return _job(job, connection.execute(names).scalars())
 
-    def jobs(self) -> tuple[Job, ...]:
-        """Give every job, newest first."""
+    def jobs(self, before: str | None = None, limit: int = 1000) -> tuple[Job, ...]:
+        """Give jobs, newest first; with `before`, only those older than that job."""
         with self._database.read() as connection:
+            page = select(JOBS).order_by(JOBS.c.number.desc()).limit(limit)
+            if before is not None:
+                page = page.where(JOBS.c.number < job_row(connection, before).number)
+            jobs = connection.execute(page).all()
             named = select(STEPS.c.job, STEPS.c.name).order_by(STEPS.c.job, STEPS.c.position)
-            rows = connection.execute(named).all()
+            if jobs:
+                named = named.where(STEPS.c.job.between(jobs[-1].number, jobs[0].number))
+            rows = connection.execute(named).all() if jobs else ()
             names = {job: [row.name for row in group] for job, group in groupby(rows, key=lambda row: row.job)}
-            jobs = connection.execute(select(JOBS).order_by(JOBS.c.number.desc()))
             return tuple(_job(job, names.get(job.number, ())) for job in jobs)
 
-    def tasks(self, job_id: str, after: int, limit: int) -> tuple[Task, ...]:
+    def task(self, job_id: str, task_id: int) -> Task:
+        """Give a task."""
+        with self._database.read() as connection:
+            job = job_row(connection, job_id)
+            row = connection.execute(TASK_ROWS.where(TASKS.c.job == job.number, TASKS.c.task_id == task_id)).first()
+            if row is None:
+                raise _no_task(job_id, task_id)
+            return task_view(job_id, row)
+
+    def tasks(
+        self, job_id: str, after: int, limit: int, state: TaskState | None = None, result: TaskResult | None = None
+    ) -> tuple[Task, ...]:
         """Give at most `limit` tasks with an id above `after`, in order of id."""
         with self._database.read() as connection:
-            job = _row(connection, job_id)
-            named = _with_steps(select(TASKS, STEPS.c.name.label("step_name"), STEPS.c.first_task_id))
-            rows = named.where(TASKS.c.job == job.number, TASKS.c.task_id > after)
+            job = job_row(connection, job_id)
+            rows = TASK_ROWS.where(TASKS.c.job == job.number, TASKS.c.task_id > after)
+            if state is not None:
+                rows = rows.where(TASKS.c.state == state.value)
+            if result is not None:
+                rows = rows.where(TASKS.c.result == result.value)
             found = connection.execute(rows.order_by(TASKS.c.task_id).limit(limit))
-            return tuple(_task(job_id, row) for row in found)
+            return tuple(task_view(job_id, row) for row in found)
 
     def outputs(self, job_id: str, task_id: int | None) -> tuple[OutputFile, ...]:
         """Give the files of the committed runs of a job or of one task."""
         with self._database.read() as connection:
-            job = _row(connection, job_id)
+            job = job_row(connection, job_id)
             one = () if task_id is None else (TASKS.c.task_id == task_id,)
-            if (
-                one
-                and connection.execute(select(TASKS.c.task_id).where(TASKS.c.job == job.number, *one)).first() is None
-            ):
-                raise NotFoundError(f"job {job_id} has no task {task_id}")
+            if task_id is not None:
+                there = select(TASKS.c.task_id).where(TASKS.c.job == job.number, *one)
+                if connection.execute(there).first() is None:
+                    raise _no_task(job_id, task_id)
             return tuple(
                 OutputFile(found.task_id, found.step, found.index, file)
                 for found in committed_files(connection, job.number, *one)
@@ -173,7 +220,8 @@ def _job_id(new: NewJob) -> str:
     return f"{name}-{hashlib.sha256(new.idempotency_key.encode()).hexdigest()[:12]}"
 
 
-def _row(connection: Connection, job_id: str) -> Row[tuple[object, ...]]:
+def job_row(connection: Connection, job_id: str) -> Row[tuple[object, ...]]:
+    """Give a job's row; `NotFoundError`."""
     job = connection.execute(select(JOBS).where(JOBS.c.job_id == job_id)).first()
     if job is None:
         raise NotFoundError(f"there is no job {job_id}; `millpond job list` shows all")
@@ -243,8 +291,8 @@ def _task_total(connection: Connection, number: int) -> int:
     return int(connection.execute(total).scalar_one())
 
 
-def _with_steps(query: Select[tuple[object, ...]]) -> Select[tuple[object, ...]]:
-    return query.join(STEPS, (STEPS.c.job == TASKS.c.job) & (STEPS.c.position == TASKS.c.step))
+def _no_task(job_id: str, task_id: int) -> NotFoundError:
+    return NotFoundError(f"job {job_id} has no task {task_id}; `millpond task list {job_id}` shows all")
 
 
 def _job(row: Row[tuple[object, ...]], steps: Iterable[str]) -> Job:
@@ -264,7 +312,8 @@ def _job(row: Row[tuple[object, ...]], steps: Iterable[str]) -> Job:
     )
 
 
-def _task(job_id: str, row: Row[tuple[object, ...]]) -> Task:
+def task_view(job_id: str, row: Row[tuple[object, ...]]) -> Task:
+    """Make a task as people see it of a row of `task_rows`."""
     return Task(
         job_id=job_id,
         task_id=row.task_id,

@@ -93,8 +93,9 @@ class OwnPolicy:
         times += [since + boot for since in seen.booting_since]
         times += [node.requested_at + boot for node in seen.nodes if node.phase == "draining" and node.ready_at is None]
         if seen.oldest_waiting_at is not None:
-            # One step later: a task is overdue when it has waited for longer than both together.
-            times.append(seen.oldest_waiting_at + policy.acceptable_wait.total_seconds() + boot + (self.interval or 0))
+            # A task is overdue only when it has waited for longer than both together.
+            overdue_at = seen.oldest_waiting_at + policy.acceptable_wait.total_seconds() + boot
+            times.append(math.nextafter(overdue_at, math.inf))
         if history.refused_at is not None and history.refused_kind is not None:
             times.append(_seconds(history.refused_at + BACK_OFF[history.refused_kind]))
         if history.failed_boot_at is not None:

@@ -12,7 +12,7 @@ class FixedPool:
 
     nodes: int = 0
     name: str = "fixed"
-    interval: float | None = 60.0
+    interval: float | None = 3600.0
     detail: Detail = Detail.COUNTS
 
     def start(self) -> bool:

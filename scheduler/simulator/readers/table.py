@@ -8,6 +8,7 @@ import csv
 import io
 import math
 from dataclasses import replace
+from typing import Any
 
 from scheduler.errors import InvalidRequestError
 from scheduler.simulator.readers.reading import Problem, Reading, reading_of
@@ -22,7 +23,14 @@ _NAMES = {
 
 def read_table(name: str, text: str) -> Reading:
     """Read a table. Jobs with a run time or slots of zero or less are left out."""
-    lines = csv.reader(io.StringIO(text))
+    lines = csv.reader(io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n")))
+    try:
+        return _read(name, lines)
+    except csv.Error as error:
+        raise InvalidRequestError(f"{name}: line {lines.line_num}: {error}") from error
+
+
+def _read(name: str, lines: Any) -> Reading:
     heading = [column.strip().lower() for column in next(lines, [])]
     columns = {_NAMES[column]: place for place, column in enumerate(heading) if column in _NAMES}
     missing = [column for column in ("submit", "run") if column not in columns]

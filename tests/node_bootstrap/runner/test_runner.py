@@ -1,20 +1,23 @@
 """The whole runner as a process of its own, against a metadata address and a storage account on loopback."""
 
 import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from node_bootstrap.protocol import (
     OUTPUTS,
+    ApplicationPackage,
     Directive,
     Event,
     EventKind,
@@ -207,6 +210,32 @@ def test_the_runners_own_environment_is_not_the_tasks(node: Node) -> None:
     assert environment["AZ_BATCH_TASK_WORKING_DIR"] == environment["AZ_BATCH_TASK_DIR"] + "/wd"
     assert (environment["AZ_BATCH_POOL_ID"], environment["AZ_BATCH_NODE_ID"]) == ("pool", "set_0")
     assert environment["MILLPOND_STEP"] == "step"
+    assert environment["AZ_BATCH_NODE_ROOT_DIR"] == str(node.settings.root)
+
+
+def test_tasks_find_their_application_packages(node: Node) -> None:
+    """A package is where its variable says, a refused one is a permanent failure, and tasks share a folder."""
+    good, bad = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(good, "w") as archive:
+        archive.writestr("lib/words.txt", "from the package")
+    with zipfile.ZipFile(bad, "w") as archive:
+        archive.writestr("../words.txt", "climbs out")
+    text = """
+import os, pathlib
+print(pathlib.Path(os.environ["AZ_BATCH_APP_PACKAGE_my_tool_1_0"], "lib/words.txt").read_text())
+pathlib.Path(os.environ["AZ_BATCH_NODE_SHARED_DIR"], "mine").touch()
+"""
+    package = ApplicationPackage("my-tool", "1.0", node.file("tool.zip", good.getvalue()))
+    node.hand_out(script(node, text, application_packages=(package,)), 10)
+    assert node.wait_for_reports(1)[10].outcome is Outcome.SUCCESS
+    assert node.text(10, "stdout.txt") == "from the package\n"
+    climbs = ApplicationPackage("my-tool", "1.1", node.file("tool.zip", bad.getvalue()))
+    node.hand_out(script(node, text, application_packages=(climbs,)), 11)
+    report = node.wait_for_reports(2)[11]
+    assert report.outcome is Outcome.PERMANENT
+    assert report.reason.startswith(
+        "the application package 'my-tool' 1.1 cannot be unpacked: the entry '../words.txt'"
+    )
 
 
 def test_a_long_tasks_log_can_be_read_while_it_grows(node: Node) -> None:
@@ -305,3 +334,25 @@ def test_what_the_node_cannot_fetch_is_its_fault(node: Node, broken: str) -> Non
     assert {task: report.outcome for task, report in reports.items()} == {10: Outcome.NODE_FAULT}
     assert "SHA-256" in reports[10].reason
     assert reports[10].files == ()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names are bytes on Linux")
+def test_outputs_of_hostile_names_are_kept(node: Node) -> None:
+    """Quotes, spaces, newlines and bytes that are no UTF-8 lose neither the file nor the results beside it."""
+    names = [b"a 'b' \"c\".txt", b"new\nline.txt", b"\xff.txt", "\u00e9 $(x) `y`.txt".encode()]
+    text = f"for name in {names!r}: open(name, 'w').write(ascii(name))"
+    node.hand_out(script(node, text, output_patterns=("*.txt",)), 10)
+    report = node.wait_for_reports(1)[10]
+    assert report.outcome is Outcome.SUCCESS
+    expected = {name.decode("utf-8", "replace").replace("\ufffd", "%FF"): ascii(name) for name in names}
+    kept = {file.path for file in report.files} - {"stdout.txt", "stderr.txt"}
+    assert {path: node.text(10, path) for path in kept} == expected
+
+
+def test_many_arguments_reach_a_task(node: Node) -> None:
+    """64 KB of arguments are passed on whole."""
+    definition = script(node, "import sys; print(len(sys.argv) - 1, sum(map(len, sys.argv[1:])))")
+    command = (*definition.command, *["x" * 1024] * 64)
+    node.hand_out(replace(definition, command=command), 10)
+    assert node.wait_for_reports(1)[10].outcome is Outcome.SUCCESS
+    assert node.text(10, "stdout.txt") == "64 65536\n"

@@ -13,7 +13,7 @@ from scheduler.adapters.memory import LeaderRecord, ManualClock, MemoryLease
 from scheduler.errors import ConflictError
 from scheduler.ports.leadership import LeaderLease
 from scheduler.settings import LEADER_BLOB
-from tests.scheduler.adapters.conftest import Storage
+from tests.azurite import Storage
 
 REAL = pytest.param("azure", marks=pytest.mark.system)
 

@@ -2,17 +2,31 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from node_bootstrap.protocol import ExitCodeRules, FileRef, TaskDefinition
-from scheduler.adapters.memory import ManualClock
+from node_bootstrap.protocol import (
+    NODES,
+    BootRecord,
+    ExitCodeRules,
+    FileRef,
+    NodeState,
+    NodeStatus,
+    TaskDefinition,
+    boot_blob,
+    encode,
+    status_blob,
+)
+from scheduler.adapters.memory import ManualClock, MemoryBlobs
 from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
+from scheduler.adapters.sql.job_views import SqlJobViews
 from scheduler.api.app import create_app
 from scheduler.api.client import HttpJobService
 from scheduler.api.server import ApiServer
@@ -38,12 +52,14 @@ from scheduler.model import (
     Sample,
     Step,
     StorageAddress,
+    TaskResult,
     TaskState,
 )
 from scheduler.policy import ScalingPolicy
 from scheduler.ports.job_service import JobService
 from scheduler.service import Service
 from scheduler.settings import PoolSettings, SchedulerSettings
+from scheduler.views import FilePart
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _TOKEN = "a token"
@@ -87,7 +103,13 @@ _SETTINGS = SchedulerSettings(
 
 
 @pytest.fixture
-def in_process(tmp_path: Path) -> Iterator[Service]:
+def blobs() -> MemoryBlobs:
+    """Give the storage that the service reads."""
+    return MemoryBlobs(ManualClock(_NOW))
+
+
+@pytest.fixture
+def in_process(tmp_path: Path, blobs: MemoryBlobs) -> Iterator[Service]:
     """Give the real service, with one pool that has been decided upon."""
     database = Database(f"sqlite:///{tmp_path / 'store.sqlite'}")
     fleet = SqlFleetStore(database)
@@ -97,7 +119,8 @@ def in_process(tmp_path: Path) -> Iterator[Service]:
     fleet.record_decisions(epoch, (ScaleOut(_KEY, 2, Reason(ReasonKind.BACKLOG, "4 tasks wait")),), _NOW)
     fleet.record_sample(epoch, _SAMPLE)
     address = StorageAddress("https://x.blob.core.windows.net/")
-    yield Service(SqlJobStore(database), fleet, lambda: address, ManualClock(_NOW))
+    clock, views = ManualClock(_NOW), SqlJobViews(database)
+    yield Service(SqlJobStore(database), fleet, lambda: address, clock, views=views, blobs=blobs)
     database.close()
 
 
@@ -213,6 +236,83 @@ def test_a_cancelled_job_is_over(service: JobService) -> None:
     assert service.cancel_job(job_id) == cancelled
 
 
+def test_a_cancelled_job_is_requeued(service: JobService) -> None:
+    """All that did not succeed waits again, or the tasks named; naming what is not there is refused."""
+    job_id = _armed(service)
+    with pytest.raises(ConflictError, match="no task of job"):
+        service.requeue_job(job_id)
+    service.cancel_job(job_id)
+    again = service.requeue_job(job_id, (0,))
+    assert (again.state, again.counts.active, again.counts.cancelled) == (JobState.ACTIVE, 1, 3)
+    again = service.requeue_job(job_id)
+    assert (again.counts.active, again.counts.blocked) == (3, 1)
+    with pytest.raises(NotFoundError, match="has no task 4"):
+        service.requeue_job(job_id, (4,))
+    with pytest.raises(InvalidRequestError, match="no task is named"):
+        service.requeue_job(job_id, ())
+
+
+def test_a_priority_is_changed_while_it_means_something(service: JobService) -> None:
+    """An active job takes a new priority; one that has ended does not."""
+    job_id = _armed(service)
+    assert service.set_priority(job_id, -5).priority == -5
+    assert service.get_job(job_id).priority == -5
+    service.cancel_job(job_id)
+    with pytest.raises(ConflictError, match="is completed"):
+        service.set_priority(job_id, 1)
+
+
+def test_only_a_job_that_has_ended_is_deleted(service: JobService) -> None:
+    """The intent is kept, and may be said again; nothing else can be done to the job from then on."""
+    job_id = _armed(service)
+    with pytest.raises(ConflictError, match="is active; cancel it"):
+        service.delete_job(job_id)
+    service.cancel_job(job_id)
+    for _ in range(2):
+        service.delete_job(job_id)
+    assert service.get_job(job_id).state is JobState.DELETING
+    for call in (lambda: service.requeue_job(job_id), lambda: service.set_priority(job_id, 1)):
+        with pytest.raises(ConflictError, match=r"deleting|deleted"):
+            call()
+    with pytest.raises(NotFoundError):
+        service.delete_job("none")
+
+
+def test_one_task_is_shown(service: JobService) -> None:
+    """A task is given as the list gives it; one that is not there is told."""
+    job_id = _armed(service)
+    assert service.get_task(job_id, 3) == service.list_tasks(job_id)[3]
+    with pytest.raises(NotFoundError, match="has no task 4"):
+        service.get_task(job_id, 4)
+
+
+def test_tasks_are_listed_by_state(service: JobService) -> None:
+    """Only tasks of the state or result asked for are given, and pages go on where the last one ended."""
+    job_id = _armed(service)
+
+    def listed(**chosen: Any) -> list[int]:
+        return [task.task_id for task in service.list_tasks(job_id, **chosen)]
+
+    assert listed(state=TaskState.ACTIVE) == [0, 1, 2]
+    assert listed(state=TaskState.ACTIVE, after=0, limit=1) == [1]
+    assert listed(state=TaskState.BLOCKED) == [3]
+    assert listed(result=TaskResult.CANCELLED) == []
+    service.cancel_job(job_id)
+    assert listed(result=TaskResult.CANCELLED) == [0, 1, 2, 3]
+
+
+def test_jobs_come_in_pages(service: JobService) -> None:
+    """Jobs are listed newest first, from any job on; a job that is not there begins no page."""
+    made = [service.create_job(NewJob(f"job {number}", "demo", f"key {number}")).job_id for number in range(5)]
+    first = service.list_jobs(limit=2)
+    second = service.list_jobs(before=first[-1].job_id, limit=2)
+    last = service.list_jobs(before=second[-1].job_id, limit=2)
+    assert [job.job_id for page in (first, second, last) for job in page] == made[::-1]
+    assert service.list_jobs(before=made[0]) == ()
+    with pytest.raises(NotFoundError):
+        service.list_jobs(before="none")
+
+
 def test_pools_are_seen_with_their_reasons(service: JobService) -> None:
     """Pools, nodes, decisions and the timeline arrive whole: nested records, instants, durations, enums."""
     (pool,) = service.list_pools()
@@ -224,6 +324,78 @@ def test_pools_are_seen_with_their_reasons(service: JobService) -> None:
     assert service.list_nodes("demo") == (_NODE,)
     assert service.list_samples("demo") == (_SAMPLE,)
     assert service.storage() == StorageAddress("https://x.blob.core.windows.net/")
+
+
+def test_nodes_are_drained_by_name(service: JobService) -> None:
+    """A drain is a wish in the node's row; wrong names, none, and another pool are refused."""
+    (node,) = service.drain_nodes("demo", (_NODE.node_id, _NODE.node_id))
+    assert node == replace(_NODE, drain_asked_at=_NOW)
+    assert service.list_nodes("demo") == (node,)
+    with pytest.raises(NotFoundError, match="nothing was drained"):
+        service.drain_nodes("demo", ("none",))
+    with pytest.raises(NotFoundError, match="no pool"):
+        service.drain_nodes("demi", (_NODE.node_id,))
+    with pytest.raises(InvalidRequestError, match="no node is named"):
+        service.drain_nodes("demo", ())
+
+
+def test_steps_and_explanations_arrive_whole(service: JobService) -> None:
+    """Steps come in order with what they wait for; whatever has a name can be explained."""
+    job_id = _armed(service)
+    simulate, merge = service.list_steps(job_id)
+    assert (simulate.name, simulate.task_count, simulate.open_tasks, simulate.depends_on) == ("simulate", 3, 3, ())
+    assert merge.depends_on == ("simulate",)
+    for subject in (job_id, f"{job_id}/3", _NODE.node_id, "demo"):
+        told = service.explain(subject)
+        assert told.subject
+        assert told.paragraph.endswith(".")
+        assert all(fact.name and fact.value for fact in told.facts)
+    with pytest.raises(NotFoundError, match="no job, node or pool"):
+        service.explain("ü ?#%")
+    with pytest.raises(InvalidRequestError, match="JOB/TASK"):
+        service.explain(f"{job_id}/x")
+    with pytest.raises(NotFoundError, match="no task 9"):
+        service.explain(f"{job_id}/9")
+
+
+def test_a_file_is_read_in_pieces(service: JobService) -> None:
+    """Of a task that has not begun there is no log yet, other files are refused, and so are impossible pieces."""
+    job_id = _armed(service)
+    nothing = FilePart("stdout.txt", 0, 5, 0, b"", complete=False, found=False)
+    assert service.read_file(job_id, 0, "stdout.txt", 5) == nothing
+    with pytest.raises(NotFoundError, match="has not ended"):
+        service.read_file(job_id, 0, "a b/ü?#.bin")
+    for offset, limit in ((-1, 1), (0, 0), (0, 1 << 30)):
+        with pytest.raises(InvalidRequestError, match="offset"):
+            service.read_file(job_id, 0, "stdout.txt", offset, limit)
+
+
+def test_what_a_node_left_is_read(service: JobService, blobs: MemoryBlobs) -> None:
+    """Boot records come in their order with the last status; what cannot be read is named, not hidden."""
+    name = _NODE.node_id
+    for number, step_name in ((0, "stage-0"), (10, "service"), (2, "fetch")):
+        record = BootRecord(name, step_name, _NOW, _NOW, 0, f"<output> of {number}\n")
+        blobs.write(NODES, boot_blob(name, number, step_name), encode(record).encode())
+    blobs.write(NODES, boot_blob(name, 3, "broken"), b"{")
+    blobs.write(NODES, boot_blob(f"{name}0", 0, "stage-0"), b"another node's")
+    status = NodeStatus(name, "i", NodeState.WORKING, 1, 2, "v1", _NOW)
+    blobs.write(NODES, status_blob(name), encode(status).encode())
+    log = service.node_log(name)
+    assert [record.step for record in log.boot] == ["stage-0", "fetch", "service"]
+    assert (log.node, log.status, log.status_at) == (_NODE, status, _NOW)
+    assert len(log.unreadable) == 1
+    assert "3-broken" in log.unreadable[0]
+
+
+def test_a_node_is_read_after_its_row_is_gone(service: JobService, blobs: MemoryBlobs) -> None:
+    """Records outlive the row; where there is nothing at all, that is told."""
+    record = BootRecord("old_1", "stage-0", _NOW, None, None, "")
+    blobs.write(NODES, boot_blob("old_1", 0, "stage-0"), encode(record).encode())
+    log = service.node_log("old_1")
+    assert (log.node, log.boot, log.status) == (None, (record,), None)
+    for name in ("old", "ü ?#%", "a/b"):
+        with pytest.raises(NotFoundError):
+            service.node_log(name)
 
 
 def test_a_wrong_token_is_refused(server: str) -> None:

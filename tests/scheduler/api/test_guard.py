@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.api.guard import LoopbackGuard, is_loopback
+from scheduler.api.page.sessions import Sessions
 
 
 @pytest.mark.parametrize(
@@ -37,4 +38,4 @@ def test_an_empty_token_is_refused() -> None:
     async def application(scope: object, receive: object, send: object) -> None: ...
 
     with pytest.raises(ValueError, match="token"):
-        LoopbackGuard(application, "")
+        LoopbackGuard(application, "", Sessions("token", lambda: 0.0))

@@ -38,19 +38,20 @@ Situation = tuple[tuple[GroupFleet, ...], dict[GroupKey, GroupHistory]]
 
 
 @st.composite
-def members(draw: st.DrawFn, owner: NodeGroup, number: int) -> Node:
-    """Draw a node in any phase that its life allows."""
+def members(draw: st.DrawFn, owner: NodeGroup, number: int, *, asked: bool) -> Node:
+    """Draw a node in any phase that its life allows; a person may have asked for it to go."""
     phase = draw(st.sampled_from(NodePhase))
     ready = phase is not NodePhase.BOOTING and (phase is not NodePhase.LOST or draw(st.booleans()))
     busy = phase in {NodePhase.WORKING, NodePhase.DRAINING, NodePhase.LOST} and draw(st.booleans())
     idle = draw(SPANS) if phase is NodePhase.WORKING and not busy else None
     held = ("m1", "m2")[: owner.task_slots] if busy else ()
-    return node(number, phase, owner, idle=idle, age=draw(SPANS), held=held, ready=ready)
+    drawn = node(number, phase, owner, idle=idle, age=draw(SPANS), held=held, ready=ready)
+    return replace(drawn, drain_asked_at=NOW) if asked and draw(st.integers(0, 4)) == 0 else drawn
 
 
 @st.composite
 def situations(draw: st.DrawFn, *, retired: bool = True, known: bool = False) -> Situation:
-    """Draw groups of one pool in any state, with their histories."""
+    """Draw groups of one pool in any state, with their histories; `retired`: some nodes may have to go."""
     owners = [group(most=draw(st.integers(0, 10)))]
     if draw(st.booleans()):
         owners.append(group("spare", slots=draw(st.integers(1, 4)), most=draw(st.integers(0, 4))))
@@ -58,7 +59,7 @@ def situations(draw: st.DrawFn, *, retired: bool = True, known: bool = False) ->
         owners.append(group(generation="g0", current=False))
     groups = []
     for owner in owners:
-        nodes = tuple(draw(members(owner, number)) for number in range(draw(st.integers(0, 6))))
+        nodes = tuple(draw(members(owner, number, asked=retired)) for number in range(draw(st.integers(0, 6))))
         kept = sum(each.phase not in {NodePhase.REMOVING, NodePhase.GONE} for each in nodes)
         unknown = None if known else draw(st.none() | st.just("throttled"))
         groups.append(GroupFleet(owner, nodes, kept + draw(st.integers(0, 3)), unknown))
@@ -116,7 +117,10 @@ def test_bounds_hold(policy: ScalingPolicy, demand: PoolDemand, now: Situation) 
 
 @given(POLICIES, DEMANDS, situations())
 def test_only_what_may_go_goes(policy: ScalingPolicy, demand: PoolDemand, now: Situation) -> None:
-    """Removed nodes are drained, lost or failed to boot; scale-in drains idle nodes only; groups unread are held."""
+    """Removed nodes are drained, lost or failed to boot; groups unread are held.
+
+    Scale-in drains idle nodes only, besides those that a person asked to go, which are never taken back.
+    """
     groups, history = now
     plan = plan_for(policy, demand, *groups, history=history)
     nodes = {member.node_id: member for each in groups for member in each.nodes}
@@ -130,12 +134,33 @@ def test_only_what_may_go_goes(policy: ScalingPolicy, demand: PoolDemand, now: S
                 never_ready = nodes[name].ready_at is None and nodes[name].first_seen_at <= NOW - policy.boot_deadline
                 assert phase in {NodePhase.DRAINED, NodePhase.LOST} or never_ready
         if isinstance(action, Drain) and action.group not in retired:
-            assert all(nodes[name].phase is NodePhase.WORKING and not nodes[name].held for name in action.nodes)
+            asked = action.reason.kind is ReasonKind.ASKED_FOR
+            assert all((nodes[name].drain_asked_at is not None) == asked for name in action.nodes)
+            idle = (nodes[name].phase is NodePhase.WORKING and not nodes[name].held for name in action.nodes)
+            assert asked or all(idle)
         if isinstance(action, Undrain):
             assert action.group not in retired
+            assert all(nodes[name].drain_asked_at is None for name in action.nodes)
             assert all(nodes[name].phase in {NodePhase.DRAINING, NodePhase.DRAINED} for name in action.nodes)
     names = [name for action in plan.actions if not isinstance(action, Hold | ScaleOut) for name in action.nodes]
     assert len(names) == len(set(names))
+
+
+@given(POLICIES, DEMANDS, situations())
+def test_whom_a_person_asks_to_go_goes(policy: ScalingPolicy, demand: PoolDemand, now: Situation) -> None:
+    """A node that a person asked to go is drained whatever the work and the minimum, where its group could be read."""
+    groups, history = now
+    drained = {
+        name
+        for action in plan_for(policy, demand, *groups, history=history).actions
+        if isinstance(action, Drain | Remove)
+        for name in action.nodes
+    }
+    for each in groups:
+        for member in each.nodes:
+            serves = member.phase in {NodePhase.WORKING, NodePhase.BOOTING}
+            if each.unknown is None and serves and member.drain_asked_at is not None:
+                assert member.node_id in drained
 
 
 @given(POLICIES, DEMANDS, situations())
@@ -157,8 +182,8 @@ def test_unknown_demand_holds(policy: ScalingPolicy, now: Situation) -> None:
 def test_the_same_demand_settles(policy: ScalingPolicy, demand: PoolDemand, now: Situation) -> None:
     """Plans carried out one after another for the same demand come to rest, and none undoes another.
 
-    Two may follow the first: an order put off until retired nodes drain, and, with groups of unequal slots, the drain
-    of small idle nodes that a large one taken back makes needless.
+    Two may follow the first: an order put off until nodes that are to go drain, and, with groups of unequal slots, the
+    drain of small idle nodes that a large one taken back makes needless.
     """
     groups, history = now
     drained: set[str] = set()

@@ -1,17 +1,18 @@
 """A real service on a store of its own, with one pool."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from scheduler.adapters.memory import ManualClock
+from scheduler.adapters.memory import ManualClock, MemoryBlobs
 from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
+from scheduler.adapters.sql.job_views import SqlJobViews
 from scheduler.autoscale.plan import Hold, Reason, ReasonKind
-from scheduler.model import GroupKey, GroupPriority, NodeGroup, StorageAddress
+from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, StorageAddress
 from scheduler.policy import ScalingPolicy
 from scheduler.service import Service
 from scheduler.settings import PoolSettings, SchedulerSettings
@@ -38,15 +39,36 @@ _SETTINGS = SchedulerSettings(
     storage_account="x",
     pools=(PoolSettings("demo", ScalingPolicy(max_nodes=4), (_GROUP,)),),
 )
+NODE = Node(
+    node_id="demo-main-g1_0",
+    group=_KEY,
+    instance_id="0",
+    phase=NodePhase.WORKING,
+    control_number=1,
+    incarnation="i",
+    first_seen_at=_NOW,
+    ready_at=_NOW + timedelta(seconds=30),
+    status_at=_NOW,
+    idle_since=_NOW,
+)
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    """Give the service; its pool `demo` has one decision, to hold."""
+def blobs() -> MemoryBlobs:
+    """Give the storage that the service reads."""
+    return MemoryBlobs(ManualClock(_NOW))
+
+
+@pytest.fixture
+def service(tmp_path: Path, blobs: MemoryBlobs) -> Iterator[Service]:
+    """Give the service; its pool `demo` has one decision, to hold, and one node that works."""
     database = Database(f"sqlite:///{tmp_path / 'store.sqlite'}")
     fleet = SqlFleetStore(database)
     epoch = database.begin_epoch()
     fleet.sync_groups(epoch, _SETTINGS, _NOW)
+    fleet.save_nodes(epoch, (NODE,), _NOW)
     fleet.record_decisions(epoch, (Hold(_KEY, Reason(ReasonKind.NO_WORK, "no work [waits]")),), _NOW)
-    yield Service(SqlJobStore(database), fleet, lambda: StorageAddress(_SETTINGS.blob_endpoint), ManualClock(_NOW))
+    address = StorageAddress(_SETTINGS.blob_endpoint)
+    clock, views = ManualClock(_NOW), SqlJobViews(database)
+    yield Service(SqlJobStore(database), fleet, lambda: address, clock, views=views, blobs=blobs)
     database.close()

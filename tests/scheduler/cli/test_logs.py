@@ -1,112 +1,94 @@
 """What a task printed, committed or still growing."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
-from node_bootstrap.protocol import (
-    NODES,
-    OUTPUTS,
-    FileRef,
-    HeldMessage,
-    NodeState,
-    NodeStatus,
-    TaskRef,
-    encode,
-    own_blob,
-    sha256_hex,
-    status_blob,
-)
-from scheduler.adapters.memory import ManualClock, MemoryBlobs
-from scheduler.cli.logs import follow_logs, read_logs, task_of
-from scheduler.errors import NotFoundError
-from scheduler.model import OutputFile, Task, TaskResult, TaskState
+from node_bootstrap.protocol import sha256_hex
+from scheduler.cli.logs import read_logs
+from scheduler.errors import UnavailableError
+from scheduler.views import FilePart
 
-_NOW = datetime(2026, 1, 1, tzinfo=UTC)
-_RUNNING = Task(
-    job_id="j",
-    task_id=3,
-    step="simulate",
-    index=3,
-    state=TaskState.RUNNING,
-    result=None,
-    attempt=2,
-    retries=0,
-    node_faults=0,
-    preemptions=0,
-    node_id="n_0",
-    exit_code=None,
-    outcome=None,
-    started_at=_NOW,
-    ended_at=None,
-)
-_ENDED = replace(_RUNNING, state=TaskState.COMPLETED, result=TaskResult.SUCCESS, exit_code=0, ended_at=_NOW)
-_LOG = own_blob("j", "m", "r", TaskRef(3, 2), "stdout.txt")
+OUT, ERR = "stdout.txt", "stderr.txt"
 
 
-class _Tasks:
-    """A scheduler that knows one task and its committed log."""
+class Files:
+    """A scheduler that knows the files of one task."""
 
-    def __init__(self, task: Task, log: bytes = b"") -> None:
-        self.task = task
-        self.log = log
+    def __init__(self) -> None:
+        self.data: dict[str, bytes] = {}
+        self.attempt = 1
+        self.complete = False
+        self.sha256: str | None = None
 
-    def list_tasks(self, job_id: str, after: int = -1, limit: int = 1000) -> tuple[Task, ...]:
-        return (self.task,) if after < self.task.task_id else ()
-
-    def list_outputs(self, job_id: str, task_id: int | None = None) -> tuple[OutputFile, ...]:
-        file = FileRef("stdout.txt", OUTPUTS, "j/m/r/0.pack", 4, len(self.log), sha256_hex(self.log))
-        other = replace(file, path="losses.f64")
-        return (OutputFile(3, "simulate", 3, other), OutputFile(3, "simulate", 3, file))
-
-
-def _blobs() -> MemoryBlobs:
-    blobs = MemoryBlobs(ManualClock())
-    held = HeldMessage(message_id="m", job_id="j", running=(TaskRef(3, 2),))
-    status = NodeStatus("n_0", "i", NodeState.WORKING, 1, 2, "v", _NOW, held=(held,))
-    blobs.write(NODES, status_blob("n_0"), encode(status).encode())
-    blobs.write(OUTPUTS, own_blob("j", "m", "r", TaskRef(3, 1), "stdout.txt"), b"an older attempt")
-    return blobs
+    def read_file(self, job_id: str, task_id: int, path: str, offset: int = 0, limit: int = 1 << 20) -> FilePart:
+        """Give a piece."""
+        data = self.data.get(path, b"")
+        part = data[offset : offset + limit]
+        sha256 = self.sha256 or (sha256_hex(data) if self.complete else None)
+        return FilePart(path, self.attempt, offset, len(data), part, self.complete, path in self.data, sha256)
 
 
-def test_committed_logs_are_cut_out_of_the_pack() -> None:
-    """A completed task's log is what was committed, and only logs are printed."""
-    blobs = _blobs()
-    blobs.write(OUTPUTS, "j/m/r/0.pack", b"....done....")
-    assert [part.data for part in read_logs(_Tasks(_ENDED, b"done"), blobs, _ENDED)] == [b"done"]
+@pytest.fixture
+def files() -> Files:
+    """Give a task that has written nothing."""
+    return Files()
 
 
-def test_a_growing_log_is_found_by_what_its_node_holds() -> None:
-    """A running task's log is that of its present attempt; one without a log, or a node, has none."""
-    blobs = _blobs()
-    assert list(read_logs(_Tasks(_RUNNING), blobs, _RUNNING)) == []
-    blobs.write(OUTPUTS, _LOG, b"so far")
-    assert [part.data for part in read_logs(_Tasks(_RUNNING), blobs, _RUNNING)] == [b"so far"]
-    nowhere = replace(_RUNNING, state=TaskState.ACTIVE, node_id=None)
-    assert list(read_logs(_Tasks(nowhere), blobs, nowhere)) == []
+def _read(files: Files, *logs: str, happens: list[Callable[[], None]] | None = None) -> list[tuple[str, bytes, int]]:
+    """Follow logs while things happen, one a pause; without any, read them once."""
+    left = list(happens or [])
+    follow = happens is not None
+    parts = read_logs(files, "j", 3, logs or (OUT, ERR), follow=follow, sleep=lambda _: left.pop(0)())  # type: ignore[arg-type]
+    return [(part.log, part.data, part.attempt) for part in parts]
 
 
-def test_following_prints_each_byte_once() -> None:
+def test_logs_are_read_in_pieces(files: Files) -> None:
+    """A log larger than a request is read whole; what is not there gives nothing."""
+    files.data[OUT] = bytes(range(256)) * 10_000
+    read = _read(files)
+    assert len(read) == 3
+    assert b"".join(data for _, data, _ in read) == files.data[OUT]
+
+
+def test_following_prints_each_byte_once(files: Files) -> None:
     """A log is followed while it grows and to its committed end, and nothing of it comes twice."""
-    blobs = _blobs()
-    tasks = _Tasks(_RUNNING, b"one two three")
-    blobs.write(OUTPUTS, "j/m/r/0.pack", b"....one two three")
+    files.data[OUT] = b"one"
 
     def grow() -> None:
-        blobs.write(OUTPUTS, _LOG, b"one two")
+        files.data |= {OUT: b"one two", ERR: b"careful"}
 
     def end() -> None:
-        tasks.task = _ENDED
+        files.data[OUT] += b" three"
+        files.complete = True
 
-    happens: list[Callable[[], None]] = [grow, end]
-    blobs.write(OUTPUTS, _LOG, b"one")
-    parts = [part.data for part in follow_logs(tasks, blobs, _RUNNING, sleep=lambda _: happens.pop(0)())]
-    assert parts == [b"one", b" two", b" three"]
+    assert _read(files, happens=[grow, end]) == [
+        (OUT, b"one", 1),
+        (OUT, b" two", 1),
+        (ERR, b"careful", 1),
+        (OUT, b" three", 1),
+    ]
 
 
-def test_an_unknown_task_is_told() -> None:
-    """A number that the job has no task of is answered by how to list them."""
-    with pytest.raises(NotFoundError, match="--tasks"):
-        task_of(_Tasks(_ENDED), "j", 4)
+def test_a_new_attempt_begins_anew(files: Files) -> None:
+    """What the next attempt writes is shown from its beginning, also where it is longer by then."""
+    files.data[OUT] = b"first try"
+
+    def again() -> None:
+        files.attempt = 2
+        files.data[OUT] = b"second try, and more of it"
+
+    def end() -> None:
+        files.complete = True
+
+    assert _read(files, OUT, happens=[again, end]) == [
+        (OUT, b"first try", 1),
+        (OUT, b"second try, and more of it", 2),
+    ]
+
+
+def test_a_log_that_is_not_what_was_vouched_for_is_told(files: Files) -> None:
+    """The hash of the whole is checked where the whole was read."""
+    files.data[OUT], files.complete, files.sha256 = b"done", True, "0" * 64
+    with pytest.raises(UnavailableError, match=r"stdout\.txt was not read whole"):
+        _read(files)

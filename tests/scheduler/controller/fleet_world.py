@@ -158,8 +158,8 @@ class World:
         """Let the controller do one step."""
         now = self.clock.now()
         reading = self.fleet.observe(self.epoch, now)
-        self.fleet.act(self.epoch, reading, now)
-        self.fleet.sample(self.epoch, reading, now)
+        acted = self.fleet.act(self.epoch, reading, now)
+        self.fleet.sample(self.epoch, reading, acted, now)
         return reading
 
     def run(self, span: timedelta, every: timedelta = timedelta(seconds=10)) -> None:

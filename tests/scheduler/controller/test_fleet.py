@@ -315,3 +315,27 @@ def test_stop_lists_reach_the_nodes(world: World, monkeypatch: pytest.MonkeyPatc
     world.run(30 * SECOND)
     control = world.control("set-g1_0")
     assert (control.stop, control.number) == (stops, number + 1)
+
+
+def test_a_node_that_a_person_asks_to_go_goes(world: World) -> None:
+    """It ends its work, is removed and never taken back, although there is work; another one is bought after it."""
+    grown(world)
+    first, second = (node.node_id for node in world.rows())
+    world.held[first] = ("m1",)
+    world.run(20 * SECOND)
+    world.store.ask_drain(POOL, (first,), world.clock.now())
+    world.run(MINUTE)
+    assert world.phases()[first] is NodePhase.DRAINING
+    control = world.control(first)
+    assert control is not None
+    assert control.directive is Directive.DRAIN
+    world.lead()
+    world.run(MINUTE)
+    assert world.phases()[first] is NodePhase.DRAINING
+    del world.held[first]
+    world.run(3 * MINUTE)
+    assert first not in world.phases()
+    assert world.phases()[second] is NodePhase.WORKING
+    assert len(world.phases()) == 2
+    assert ("undrain", 1) not in world.decisions()
+    assert any("a person asked" in reason for reason in world.reasons())

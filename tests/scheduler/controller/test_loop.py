@@ -1,12 +1,28 @@
 """One step of the scheduler after another: leadership, settings, and parts that fail."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from node_bootstrap.protocol import SCHEDULER
+from node_bootstrap.protocol import (
+    EVENTS_QUEUE,
+    OUTPUTS,
+    SCHEDULER,
+    Event,
+    EventKind,
+    Manifest,
+    Outcome,
+    TaskMessage,
+    TaskReport,
+    decode,
+    encode,
+    manifest_blob,
+)
 from scheduler.adapters.memory import LeaderRecord, MemoryLease
 from scheduler.app import BlobAddress, BlobSettings
 from scheduler.controller.collect import Collect
@@ -34,33 +50,70 @@ class UnsureLease(MemoryLease):
         return super().hold(store_id)
 
 
+class Counted:
+    """A port, each call of which is one request to storage."""
+
+    def __init__(self, port: Any, requests: Counter[str]) -> None:
+        self._port = port
+        self._requests = requests
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._port, name)
+
+        def call(*arguments: Any) -> Any:
+            self._requests[name] += 1
+            return found(*arguments)
+
+        return call
+
+
 class Stage:
     """A deployment on which controllers can be started."""
 
     def __init__(self) -> None:
         self.world = World()
         self.record = LeaderRecord()
+        self.requests: Counter[str] = Counter()
         self.deploy("g1")
 
     def deploy(self, *generations: str) -> None:
         """Publish settings."""
         self.world.blobs.write(SCHEDULER, SETTINGS_BLOB, dump_settings(settings(*generations)).encode())
 
+    def keep_a_node(self) -> None:
+        """Publish settings by which the pool is never without a node."""
+        wanted = settings("g1")
+        pools = tuple(replace(pool, policy=replace(pool.policy, min_nodes=1)) for pool in wanted.pools)
+        changed = dump_settings(replace(wanted, pools=pools))
+        self.world.blobs.write(SCHEDULER, SETTINGS_BLOB, changed.encode())
+
     def controller(self) -> tuple[Controller, UnsureLease]:
         """Start a scheduler."""
         world = self.world
         lease = UnsureLease(world.clock, self.record)
+        queues, blobs = Counted(world.queues, self.requests), Counted(world.blobs, self.requests)
         made = Controller(
-            lease,
+            Counted(lease, self.requests),
             world.database,
-            BlobSettings(world.blobs, BlobAddress("https://b/", SCHEDULER, SETTINGS_BLOB)),
+            BlobSettings(blobs, BlobAddress("https://b/", SCHEDULER, SETTINGS_BLOB)),
             world.store,
-            collect=Collect(world.dispatch, world.queues, world.blobs),
-            reconcile=Reconcile(world.dispatch, world.queues, world.blobs),
-            feed=Feed(world.dispatch, world.queues, world.blobs),
-            fleet=Fleet(world.store, world.dispatch, world.capacity, world.queues, world.blobs),
+            world.dispatch,
+            collect=Collect(world.dispatch, queues, blobs),
+            reconcile=Reconcile(world.dispatch, queues, blobs),
+            feed=Feed(world.dispatch, queues, blobs),
+            fleet=Fleet(world.store, world.dispatch, world.capacity, queues, blobs),
         )
         return made, lease
+
+    def live(self, controller: Controller, span: timedelta, status_every: timedelta = 20 * SECOND) -> None:
+        """Let a scheduler step whenever it wants to, and nodes report now and then."""
+        world = self.world
+        end, reported = world.clock.now() + span, world.clock.now()
+        while world.clock.now() < end:
+            if world.clock.now() - reported >= status_every:
+                reported = world.clock.now()
+                world.nodes_report()
+            world.clock.advance(max(controller.step(world.clock.now()), timedelta(milliseconds=10)))
 
     def run(self, controller: Controller, steps: int, every: timedelta = 10 * SECOND) -> None:
         """Let a scheduler and the nodes do some steps."""
@@ -203,3 +256,67 @@ def test_a_part_that_works_again_is_told(
         stage.run(controller, 2)
     stage.run(controller, 1)
     assert "collect: works again" in caplog.text
+
+
+def idle(stage: Stage) -> Controller:
+    """Bring a pool to rest with one node that has nothing to do."""
+    controller, _ = stage.controller()
+    stage.world.submit(1)
+    stage.run(controller, 9)
+    for item in stage.world.queues.receive("work-g1", timedelta(minutes=1)):
+        message = decode(TaskMessage, item.body)
+        report = TaskReport(0, 1, Outcome.SUCCESS, 0, "", stage.world.clock.now(), stage.world.clock.now())
+        blob = manifest_blob(message.job_id, message.message_id, "run", 0)
+        manifest = Manifest(message.message_id, message.job_id, "set-g1_0", "run", (report,))
+        stage.world.blobs.write(OUTPUTS, blob, encode(manifest).encode())
+        now = stage.world.clock.now()
+        event = Event(EventKind.FINISHED, message.message_id, message.job_id, "set-g1_0", now, blob)
+        stage.world.queues.send(EVENTS_QUEUE, encode(event))
+        stage.world.queues.delete(item)
+    stage.live(controller, 60 * SECOND)
+    assert not stage.world.dispatch.has_work()
+    assert list(stage.world.phases().values()) == [NodePhase.WORKING]
+    stage.requests.clear()
+    return controller
+
+
+def test_an_idle_hour_costs_few_requests(stage: Stage) -> None:
+    """With nothing to do and one node that idles, an hour is at most 2,000 requests, and the node is not lost."""
+    controller = idle(stage)
+    stage.keep_a_node()
+    stage.live(controller, timedelta(hours=1))
+    assert 500 < stage.requests.total() <= 2000, stage.requests
+    assert list(stage.world.phases().values()) == [NodePhase.WORKING]
+
+
+def test_work_that_comes_is_handed_out_at_once(stage: Stage) -> None:
+    """The step after a submit puts its tasks on the queue of an idle node, before all is looked at again."""
+    controller = idle(stage)
+    stage.world.submit(1)
+    assert controller.step(stage.world.clock.now()) == timedelta(0)
+    assert stage.world.queues.depth("work-g1") == 1
+    assert stage.requests.total() < 6
+
+
+def test_an_idle_node_is_woken(stage: Stage) -> None:
+    """A message on the queue of a node that idles raises the wake number in its control blob once, and nothing else."""
+    controller = idle(stage)
+    before = stage.world.control("set-g1_0")
+    stage.world.submit(1)
+    stage.live(controller, SECOND)
+    assert before is not None
+    assert stage.world.control("set-g1_0") == replace(before, wake=before.wake + 1)
+    stage.live(controller, 30 * SECOND)
+    assert stage.world.control("set-g1_0") == replace(before, wake=before.wake + 1)
+
+
+def test_a_stand_by_says_so_once_and_takes_over_soon(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """A scheduler beside a leader stands by, and leads two seconds after a dead one's lease has run out."""
+    caplog.set_level(logging.INFO)
+    (first, _), (second, _) = stage.controller(), stage.controller()
+    first.step(stage.world.clock.now())
+    stage.live(second, 29 * SECOND)
+    assert not second.leads
+    assert caplog.text.count("stands by") == 1
+    stage.live(second, 4 * SECOND)
+    assert second.leads

@@ -7,7 +7,7 @@ import pytest
 
 from node_bootstrap.protocol import EVENTS_QUEUE
 from scheduler.dispatch.fate import OVERDUE
-from scheduler.dispatch.records import FleetObservation, Holding
+from scheduler.dispatch.records import FleetObservation, Holding, Start
 from scheduler.model import JobResult, JobState, TaskCounts
 from tests.scheduler.job_world import QUEUE, World, step
 
@@ -82,7 +82,7 @@ def test_an_overtaken_message_is_lost() -> None:
     job_id = submitted(world)
     first, second = world.receive()
     now = world.clock.now()
-    world.store.start(world.epoch, second[1].message_id, "n", second[1].tasks[:1], now, now)
+    world.store.record(world.epoch, (Start(second[1].message_id, "n", second[1].tasks[:1], now),), (), now)
     world.clock.advance(LATER)
     world.settle((Holding(second[1].message_id, "n", (), now),))
     assert [message.message_id for message in world.store.open_messages()] == [second[1].message_id]
@@ -122,7 +122,7 @@ def test_a_cancelled_job_ends_although_its_node_is_silent() -> None:
     job_id = submitted(world)
     for item, message in world.receive():
         now = world.clock.now()
-        world.store.start(world.epoch, message.message_id, "n", message.tasks[:1], now, now)
+        world.store.record(world.epoch, (Start(message.message_id, "n", message.tasks[:1], now),), (), now)
         world.queues.delete(item)
     world.jobs.cancel_job(job_id, world.clock.now())
     world.clock.advance(LATER)

@@ -17,7 +17,9 @@ from sqlalchemy import delete
 
 from node_bootstrap.protocol import Event, Outcome, TaskMessage, TaskRef, decode
 from scheduler.adapters.sql.database import METADATA, Database
-from scheduler.model import JobState, RetryPolicy, TaskState
+from scheduler.dispatch.records import Start
+from scheduler.errors import ConflictError
+from scheduler.model import JobState, OutputFile, RetryPolicy, Task, TaskResult, TaskState
 from tests.scheduler.job_world import World, step
 
 TABLES = [table for table in METADATA.sorted_tables if table.name != "store_identity"]
@@ -50,7 +52,9 @@ class Commits(RuleBasedStateMachine):
         self.world = World(database=self.database)
         self.messages: list[TaskMessage] = []
         self.events: list[Event] = []
-        self.ended: dict[tuple[str, int], object] = {}
+        self.ended: dict[tuple[str, int], tuple[Task, tuple[OutputFile, ...]]] = {}
+        self.shown: dict[tuple[str, int], tuple[OutputFile, ...]] = {}
+        self.floors: dict[tuple[str, int], int] = {}
         for key in ("one", "two"):
             self.world.submit(
                 step("a", 0, first, retry=RETRY, expected=0.5),
@@ -93,7 +97,7 @@ class Commits(RuleBasedStateMachine):
         message = data.draw(st.sampled_from(self.messages))
         now = self.world.clock.now()
         ref = data.draw(st.sampled_from(message.tasks))
-        assert self.world.store.start(self.world.epoch, message.message_id, "node", (ref,), now, now)
+        self.world.store.record(self.world.epoch, (Start(message.message_id, "node", (ref,), now),), (), now)
 
     @precondition(lambda self: self.messages)
     @rule(data=st.data(), charge=st.booleans())
@@ -116,15 +120,50 @@ class Commits(RuleBasedStateMachine):
         if sure == 0:
             self.world.jobs.cancel_job(self.world.jobs.jobs()[which].job_id, self.world.clock.now())
 
+    @rule(which=st.integers(0, 1), data=st.data())
+    def requeue(self, which: int, data: st.DataObject) -> None:
+        """Have some completed tasks run again, or all that did not succeed."""
+        job = self.world.jobs.jobs()[which]
+        tasks = [task for task in self.world.tasks(job.job_id) if task.state is TaskState.COMPLETED]
+        if not tasks or job.state is JobState.TERMINATING:
+            return
+        chosen = None
+        if data.draw(st.booleans()) or all(task.result is TaskResult.SUCCESS for task in tasks):
+            chosen = data.draw(st.lists(st.sampled_from([task.task_id for task in tasks]), min_size=1, unique=True))
+        refused = False
+        try:
+            self.world.jobs.requeue_job(job.job_id, chosen, self.world.clock.now())
+        except ConflictError as error:
+            refused = "requeue those, too" in str(error)
+            if not refused:
+                raise
+        if refused:
+            return
+        for task in tasks:
+            here = job.job_id, task.task_id
+            if self.world.jobs.task(*here).state is not TaskState.COMPLETED:
+                _, shown = self.ended.pop(here)
+                self.floors[here] = task.attempt + 1
+                outputs = tuple(each for each in shown if each.file.path == "out.json")
+                self.shown[here] = outputs if task.result is TaskResult.SUCCESS else self.shown.get(here, ())
+
     @invariant()
     def ended_stays_ended(self) -> None:
-        """Assert that what was committed once never changes, nor do its files."""
+        """Assert that what was committed never changes but by a requeue, and is listed until a new run succeeds.
+
+        No run from before a requeue is ever committed after it.
+        """
         for job in self.world.jobs.jobs() if hasattr(self, "world") else ():
             for task in self.world.tasks(job.job_id):
+                here = job.job_id, task.task_id
+                files = self.world.jobs.outputs(*here)
                 if task.state is TaskState.COMPLETED:
-                    files = self.world.jobs.outputs(job.job_id, task.task_id)
-                    first = self.ended.setdefault((job.job_id, task.task_id), (task, files))
-                    assert first == (task, files)
+                    assert self.ended.setdefault(here, (task, files)) == (task, files)
+                if task.result is TaskResult.SUCCESS:
+                    runs = {int(each.file.blob.split("/")[-2].split(".")[1]) for each in files}
+                    assert min(runs) >= self.floors.get(here, 1)
+                else:
+                    assert set(files) >= set(self.shown.get(here, ()))
 
     @invariant()
     def counters_are_right(self) -> None:

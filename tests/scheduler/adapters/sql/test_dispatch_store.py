@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from node_bootstrap.protocol import INPUTS, EventKind, Manifest, Outcome, ResolvedInputs, StopRef, TaskRef, decode
 from scheduler.dispatch.fate import OVERDUE
-from scheduler.dispatch.records import HandOut
+from scheduler.dispatch.records import HandOut, Start
 from scheduler.errors import NotFoundError, StaleLeaderError
 from scheduler.model import JobResult, JobState, PoolDemand, RetryPolicy, TaskCounts, TaskResult, TaskState
 from tests.scheduler.job_world import GROUP, POOL, World, step
@@ -47,8 +47,8 @@ def test_a_stale_leader_writes_nothing(world: World) -> None:
         lambda: store.hand_out(old, [("n", order(job_id))], now, now),
         lambda: store.mark_published(old, job_id, 0, None),
         lambda: store.mark_sent(old, ["m"], now),
-        lambda: store.start(old, "m", "node", (TaskRef(0, 1),), now, now),
-        lambda: store.commit(old, "blob", Manifest("m", job_id, "node", "run", ()), now),
+        lambda: store.record(old, (Start("m", "node", (TaskRef(0, 1),), now),), (), now),
+        lambda: store.record(old, (), (("blob", Manifest("m", job_id, "node", "run", ())),), now),
         lambda: store.give_back(old, "m", now, reason=""),
     ]
     for call in calls:
@@ -60,9 +60,9 @@ def test_a_stale_leader_writes_nothing(world: World) -> None:
 def test_an_unknown_message_is_said_to_be_unknown(world: World) -> None:
     """What another store made is not ours to apply."""
     now = world.clock.now()
-    assert not world.store.start(world.epoch, "x", "node", (), now, now)
+    assert world.store.record(world.epoch, (Start("x", "node", (), now),), (), now) == {"x"}
     assert not world.store.give_back(world.epoch, "x", now, reason="")
-    assert not world.store.commit(world.epoch, "blob", Manifest("x", "j", "node", "run", ()), now)
+    assert world.store.record(world.epoch, (), (("blob", Manifest("x", "j", "node", "run", ())),), now) == {"x"}
     with pytest.raises(NotFoundError, match="has no step 3"):
         world.store.step_sources("x", 3)
 
@@ -270,7 +270,7 @@ def test_a_terminating_job_tries_nothing_again(world: World) -> None:
     now = world.clock.now()
     first, second = (message for _, message in world.receive())
     for message in (first, second):
-        world.store.start(world.epoch, message.message_id, "node", message.tasks, now, now)
+        world.store.record(world.epoch, (Start(message.message_id, "node", message.tasks, now),), (), now)
     world.jobs.cancel_job(job_id, now)
     world.tell(world.upload(first, outcome=Outcome.RETRYABLE))
     world.say(EventKind.RETURNED, second, running=second.tasks)
@@ -285,7 +285,7 @@ def test_given_back_by_another_node(world: World) -> None:
     world.hand_out(slots=1)
     ((_, message),) = world.receive()
     now = world.clock.now()
-    world.store.start(world.epoch, message.message_id, "node", (TaskRef(2, 1),), now, now)
+    world.store.record(world.epoch, (Start(message.message_id, "node", (TaskRef(2, 1),), now),), (), now)
     for _ in range(2):
         world.store.give_back(world.epoch, message.message_id, now, reason="gone", charge=True)
     tasks = world.tasks(job_id)
@@ -358,7 +358,7 @@ def test_demand_is_what_waits_and_runs(world: World) -> None:
     world.hand_out(slots=4)
     now = world.clock.now()
     received = [message for _, message in world.receive()]
-    world.store.start(world.epoch, received[0].message_id, "node", received[0].tasks, now, now)
+    world.store.record(world.epoch, (Start(received[0].message_id, "node", received[0].tasks, now),), (), now)
     demand = world.store.demand(POOL)
     assert (demand.active_tasks, demand.running_tasks, demand.oldest_active_at) == (3, 1, start)
     assert demand.mean_task_seconds == pytest.approx((2 * 10 + 50) / 3)

@@ -10,7 +10,7 @@ import pytest
 from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.autoscale.plan import Drain, Hold, Reason, ReasonKind, ScaleOut
-from scheduler.errors import CapacityErrorKind, StaleLeaderError
+from scheduler.errors import CapacityErrorKind, ConflictError, MillpondError, NotFoundError, StaleLeaderError
 from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, Sample
 from scheduler.policy import ScalingPolicy
 from scheduler.ports.fleet_store import FleetStore, NodeChange
@@ -131,6 +131,33 @@ def test_another_machine_of_the_same_name_lives_anew(store: FleetStore, epoch: i
     fresh = replace(node(phase=NodePhase.BOOTING), first_seen_at=NOW + 2 * SECOND, control_number=0)
     store.save_nodes(epoch, (fresh,), NOW + 2 * SECOND)
     assert store.nodes("pool") == (replace(fresh, control_number=3),)
+
+
+def test_a_persons_drain_is_kept_until_the_node_is_gone(store: FleetStore, epoch: int) -> None:
+    """The wish needs no epoch, outlives what the controller writes, keeps its first time, and ends with the machine."""
+    store.save_nodes(epoch, (node(1), node(2)), NOW)
+    (asked,) = store.ask_drain("pool", (node(1).node_id,), NOW + SECOND)
+    assert asked == replace(node(1), drain_asked_at=NOW + SECOND)
+    assert store.ask_drain("pool", (node(1).node_id,), NOW + 5 * SECOND) == (asked,)
+    store.save_nodes(epoch, (replace(node(1), held=("m3",)),), NOW + 2 * SECOND)
+    store.change_nodes(epoch, (NodeChange(store.nodes("pool")[0], NodePhase.DRAINING, "asked"),), NOW + 2 * SECOND)
+    assert [each.drain_asked_at for each in store.nodes("pool")] == [NOW + SECOND, None]
+    store.save_nodes(epoch, (replace(node(1, NodePhase.GONE), gone_at=NOW + 3 * SECOND),), NOW + 3 * SECOND)
+    store.save_nodes(epoch, (replace(node(1), first_seen_at=NOW + 4 * SECOND),), NOW + 4 * SECOND)
+    assert [each.drain_asked_at for each in store.nodes("pool")] == [None, None]
+
+
+@pytest.mark.parametrize(("name", "error"), [("set-g1_9", NotFoundError), ("set-g1_2", ConflictError)])
+def test_a_drain_of_a_wrong_node_drains_none(
+    store: FleetStore, epoch: int, name: str, error: type[MillpondError]
+) -> None:
+    """A name that the pool does not have, or of a node that is gone, is told, and nothing is asked of the others."""
+    store.save_nodes(epoch, (node(1), replace(node(2, NodePhase.GONE), gone_at=NOW)), NOW)
+    with pytest.raises(error, match=f"{name}.*nothing was drained"):
+        store.ask_drain("pool", (node(1).node_id, name), NOW)
+    with pytest.raises(NotFoundError):
+        store.ask_drain("other", (node(1).node_id,), NOW)
+    assert store.nodes("pool")[0].drain_asked_at is None
 
 
 def test_control_numbers_only_grow(store: FleetStore, epoch: int) -> None:

@@ -1,0 +1,87 @@
+"""`millpond simulate` and `tune` from a file to what is printed and drawn."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from scheduler.cli.simulate import commands
+
+JOBS = "submit_s,run_s\n" + "".join(f"{number * 300},{60 + number % 5 * 100}\n" for number in range(60))
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    """Write a small table of jobs, one line of it wrong."""
+    path = tmp_path / "work.csv"
+    path.write_text(JOBS + "x,1\n")
+    return path
+
+
+def run(*arguments: str | Path) -> tuple[int, str, str]:
+    """Run a command; give its exit code and what it wrote."""
+    done = CliRunner().invoke(commands, [str(each) for each in arguments])
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_one_run_is_reported_drawn_and_its_bad_lines_named(trace: Path, tmp_path: Path) -> None:
+    """The JSON has the whole report, the picture is a PNG, and the wrong line is told with its number."""
+    picture = tmp_path / "run.png"
+    code, out, err = run("simulate", "--trace", trace, "--policy", "queue-depth", "--picture", picture, "--json")
+    assert code == 0
+    assert "work.csv: line 62: submit: 'x' is not a number" in err
+    (judged,) = json.loads(out)
+    assert judged["report"]["jobs"] == 60
+    assert judged["report"]["unfinished"] == 0
+    assert 0 < judged["report"]["waits"]["mean"] <= 240
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    first = picture.read_bytes()
+    assert run("simulate", "--trace", trace, "--policy", "queue-depth", "--picture", picture)[0] == 0
+    assert picture.read_bytes() == first
+
+
+def test_many_runs_stand_side_by_side_on_a_page_of_its_own(trace: Path, tmp_path: Path) -> None:
+    """Each combination is a row; the page names no other address."""
+    page = tmp_path / "all.html"
+    sets = ("--set", "queue-depth.idle_timeout=0,5min", "--set", "acceptable_wait=1min")
+    policies = ("--policy", "queue-depth", "--policy", "millpond")
+    code, out, _ = run("simulate", "--trace", trace, *policies, *sets, "--picture", page, "--processes", "1")
+    assert code == 0
+    assert [row in out for row in ("idle_timeout=0", "idle_timeout=5min", "millpond acceptable_wait=1min")] == [
+        True
+    ] * 3
+    assert "http" not in page.read_text()
+
+
+def test_processes_give_what_one_gives(trace: Path) -> None:
+    """Replays beside each other come out as one after another, and in the same order."""
+    arguments = ("simulate", "--trace", trace, "--policy", "queue-depth", "--set", "idle_timeout=0,60,900", "--json")
+    assert run(*arguments, "--processes", "2")[1] == run(*arguments, "--processes", "1")[1]
+
+
+def test_tune_proposes_the_cheapest_setting_that_keeps_the_objective(trace: Path) -> None:
+    """No setting that keeps the bound costs less; a bound that none keeps is said to be."""
+    arguments = ("tune", "--history", trace, "--policy", "queue-depth", "--processes", "1", "--json")
+    found = json.loads(run(*arguments, "--objective", "mean wait 100s")[1])
+    keeping = [each["report"]["node_hours"] for each in found["tried"] if each["report"]["waits"]["mean"] <= 100]
+    assert found["kept"]
+    assert found["best"]["report"]["node_hours"] == min(keeping)
+    assert not json.loads(run(*arguments, "--objective", "max wait 1s")[1])["kept"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--policy", "nobody"), "there is no policy 'nobody'"),
+        (("--set", "colour=red"), "no policy here has such a setting"),
+        (("--boot", "soon"), "'soon' is no span of time"),
+        (("--picture", "run.jpg"), "ends in .png or .html"),
+        (("--vm-size", "Huge"), "no VM size 'Huge'"),
+    ],
+)
+def test_what_is_wrong_is_told(trace: Path, arguments: tuple[str, ...], says: str) -> None:
+    """Wrong use ends with code 2 and a message that names it."""
+    code, _, err = run("simulate", "--trace", trace, *arguments)
+    assert code == 2
+    assert says in " ".join(err.split())
