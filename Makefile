@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-exactness test-az test-clients lint format bench lock clean
+.PHONY: help setup demo test test-exactness test-az test-clients lint format bench bench-autoscale lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ format: .venv/.ready ## Format the code and mend what the linter can
 
 bench: setup ## Measure speed and memory beside a peer
 	@$(BIN)/python -m tests.bench
+
+bench-autoscale: setup ## Compare our scaling with others' on real workloads: cost against wait
+	@$(BIN)/python -m tests.bench.frontier
 
 lock: .venv/.ready ## Resolve pyproject.toml into requirements.lock (hashes, no addresses)
 	@$(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --group dev pyproject.toml -o requirements.lock --quiet

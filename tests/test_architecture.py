@@ -138,6 +138,12 @@ def test_scheduler_layers_import_downwards() -> None:
     assert wrong == []
 
 
+def test_formulas_are_used_by_people_and_the_simulator_only() -> None:
+    """Nothing that decides or runs anything depends on the language of Azure Batch formulas."""
+    users = {name for name, targets in GRAPH.items() if any(under(target, "scheduler.formula") for target in targets)}
+    assert [name for name in sorted(users) if not any(under(name, user) for user in FORMULA_USERS)] == []
+
+
 def test_the_simulator_serves_the_command_line_alone() -> None:
     """What runs in production imports nothing of the simulator, and that imports nothing of the wiring."""
     users = {name for name, targets in GRAPH.items() for target in targets if under(target, "scheduler.simulator")}
@@ -155,12 +161,6 @@ def test_the_simulator_serves_the_command_line_alone() -> None:
         if under(target, "scheduler") and not any(under(target, each) for each in wanted)
     ]
     assert wrong == []
-
-
-def test_formulas_are_used_by_people_and_the_simulator_only() -> None:
-    """Nothing that decides or runs anything depends on the language of Azure Batch formulas."""
-    users = {name for name, targets in GRAPH.items() if any(under(target, "scheduler.formula") for target in targets)}
-    assert [name for name in sorted(users) if not any(under(name, user) for user in FORMULA_USERS)] == []
 
 
 def test_the_program_knows_nothing_of_the_local_azure() -> None:

@@ -9,7 +9,13 @@ from typing import Any, cast
 from scheduler.errors import InvalidRequestError, NotFoundError
 from scheduler.policy import ScalingPolicy
 from scheduler.simulator.interface import FleetPolicy, Policy
+from scheduler.simulator.policies.batch_formula import BatchFormula
+from scheduler.simulator.policies.calendars import AlwaysMax, FixedHours
+from scheduler.simulator.policies.kubernetes import ClusterAutoscaler, Escalator, Keda
 from scheduler.simulator.policies.own import own_policy
+from scheduler.simulator.policies.packers import CycleCloud, Ray, Slurm
+from scheduler.simulator.policies.queue_scalers import Buildkite, SkyPilot, SqsBacklog
+from scheduler.simulator.policies.research import Adapt, ConPaaS, Hist, React, Reg
 from scheduler.simulator.policies.simple import FixedPool, QueueDepth
 from scheduler.simulator.quantities import Scalar, merged
 from scheduler.simulator.world import World
@@ -68,6 +74,65 @@ def _own(world: World, settings: Mapping[str, Scalar]) -> AnyPolicy:
         raise InvalidRequestError(f"millpond: {error}") from error
 
 
+# Others' autoscalers by their definitions, each with its published defaults. The search space of each holds six cases,
+# the same for all; the last two have none, for they do not look at the queue.
+_IDLE: tuple[Scalar, ...] = (30.0, 60.0, 120.0, 240.0, 480.0, 900.0)
+
+
+def _sweep(**values: tuple[Scalar, ...]) -> Mapping[str, tuple[Scalar, ...]]:
+    return MappingProxyType(values)
+
+
+PEERS: tuple[PolicyKind, ...] = (
+    simple_kind(
+        "keda",
+        Keda,
+        "KEDA's azure-queue scaler with the Kubernetes HPA",
+        _sweep(queue_length=(1.0, 2.0), stabilisation=(15.0, 120.0, 600.0)),
+    ),
+    simple_kind("buildkite", Buildkite, "buildkite-agent-scaler; idle agents leave", _sweep(idle_timeout=_IDLE)),
+    simple_kind(
+        "sqs-backlog",
+        SqsBacklog,
+        "target tracking of the SQS backlog per instance",
+        _sweep(acceptable_latency=(30.0, 120.0, 600.0), points_in=(3, 15)),
+    ),
+    simple_kind("ray", Ray, "Ray's autoscaler v2", _sweep(idle_timeout=_IDLE)),
+    simple_kind(
+        "cluster-autoscaler",
+        ClusterAutoscaler,
+        "Kubernetes' Cluster Autoscaler",
+        _sweep(unneeded_time=(60.0, 240.0, 900.0), delay_after_add=(0.0, 240.0)),
+    ),
+    simple_kind(
+        "escalator",
+        Escalator,
+        "Atlassian's Escalator",
+        _sweep(scale_up=(80.0, 95.0), soft_grace=(60.0, 300.0, 900.0)),
+    ),
+    simple_kind(
+        "skypilot",
+        SkyPilot,
+        "SkyPilot's request-rate autoscaler",
+        _sweep(upscale_delay=(20.0, 60.0), downscale_delay=(60.0, 300.0, 600.0)),
+    ),
+    simple_kind("cyclecloud", CycleCloud, "Azure CycleCloud's scalelib", _sweep(idle_timeout=_IDLE)),
+    simple_kind("slurm", Slurm, "Slurm's power saving", _sweep(suspend_time=_IDLE)),
+    simple_kind(
+        "batch-formula",
+        BatchFormula,
+        "a documented Azure Batch formula: average, or newest-or-average",
+        _sweep(shape=("average", "newest-or-average"), window=(60.0, 180.0, 900.0), evaluation=(300.0,)),
+    ),
+    simple_kind("react", React, "React", _sweep(head_room=(1.0, 1.2, 1.5), growth=(1.0, 1.2))),
+    simple_kind("adapt", Adapt, "Adapt", _sweep(down_divisor=(1.0, 2.0, 4.0), repair=(1.0, 1.1))),
+    simple_kind("hist", Hist, "Hist", _sweep(percentile=(0.5, 0.75, 0.95), repair=(1.0, 1.05))),
+    simple_kind("reg", Reg, "Reg", _sweep(points=(10, 20, 60), margin=(1.0, 1.5))),
+    simple_kind("conpaas", ConPaaS, "ConPaaS", _sweep(smoothing=(0.2, 0.5, 0.8), trend=(0.1, 0.5))),
+    simple_kind("always-max", AlwaysMax, "always the maximum"),
+    simple_kind("fixed-hours", FixedHours, "so many nodes on weekdays in working hours, so many else"),
+)
+
 KINDS: tuple[PolicyKind, ...] = (
     PolicyKind(
         "millpond",
@@ -93,6 +158,7 @@ KINDS: tuple[PolicyKind, ...] = (
         "a pool that always has so many nodes",
         MappingProxyType({"nodes": (1, 2, 5, 10, 20, 50, 100, 200, 500)}),
     ),
+    *PEERS,
 )
 
 

@@ -1,0 +1,110 @@
+"""Azure Batch's own autoscaling: a formula of the documented kinds, evaluated as the service does at its interval."""
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+from scheduler.formula.check import read
+from scheduler.formula.evaluate import evaluate
+from scheduler.formula.language import TICKS_PER_SECOND
+from scheduler.formula.samples import SAMPLE_PERIOD, MetricSamples, Pool
+from scheduler.formula.syntax import Formula
+from scheduler.formula.values import timestamp
+from scheduler.simulator.interface import Detail, Observation, Orders
+from scheduler.simulator.policies.sizing import bounded, resize
+
+_EPOCH = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday, as everywhere in the simulator's calendars
+_FIRST_TICK = timestamp(_EPOCH).ticks
+
+# The two shapes of the documentation's examples, for one task a slot and without their example bounds.
+_GUARD = "covered = $PendingTasks.GetSamplePercent({window} * TimeInterval_Second);"
+_AVERAGE = "avg($PendingTasks.GetSample({window} * TimeInterval_Second))"
+_SHAPES = {
+    "average": f"{_GUARD} tasks = covered < 70 ? {{start}} * $TaskSlotsPerNode : {_AVERAGE};"
+    " $TargetDedicatedNodes = {most}tasks / $TaskSlotsPerNode + 0.999);"
+    " $NodeDeallocationOption = taskcompletion;",
+    "newest-or-average": f"{_GUARD} newest = max(0, $PendingTasks.GetSample(1));"
+    f" tasks = covered < 70 ? newest : max(newest, {_AVERAGE});"
+    " nodes = tasks > 0 ? tasks / $TaskSlotsPerNode + 0.999 : max(0, $TargetDedicatedNodes / 2);"
+    " $TargetDedicatedNodes = {most}nodes); $NodeDeallocationOption = taskcompletion;",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FormulaState:
+    """The samples of the window, newest last, the target that was set last, and when the formula runs next."""
+
+    taken: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
+    target: int = 0
+    due: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFormula:
+    """A documented formula at the service's interval; `interval` is how often the service takes samples.
+
+    shape  `average`: pending tasks, averaged over the window; `newest-or-average`: the larger of the newest sample and
+           the average, and half the nodes when there is no task
+    """
+
+    shape: str = "average"
+    evaluation: float = 900.0  # autoScaleEvaluationInterval: 15 min by default, 5 min at least
+    window: float = 180.0  # the documentation's first example averages 180 s; its task-based one 15 min
+    starting: int = 1  # startingNumberOfVMs of the first example
+    interval: float | None = float(SAMPLE_PERIOD)
+    name: str = "batch-formula"
+    detail: Detail = Detail.COUNTS
+
+    def start(self) -> FormulaState:
+        """Begin with an empty history."""
+        return FormulaState()
+
+    def text(self, most: int | None) -> str:
+        """Give the formula."""
+        cap = "min(1000000, " if most is None else f"min({most}, "
+        return _SHAPES[self.shape].format(window=int(self.window), start=self.starting, most=cap)
+
+    def decide(self, seen: Observation, state: FormulaState) -> tuple[Orders, FormulaState]:
+        """Take a sample, and evaluate the formula when it is due."""
+        taken, values = self._sampled(seen, state)
+        due = state.due
+        if seen.now >= due + SAMPLE_PERIOD:
+            # It slept while there was nothing to do; the service went on, and evaluates at its next regular time.
+            due = math.ceil(seen.now / self.evaluation) * self.evaluation
+        if seen.now < due:
+            return Orders(wake_at=due), FormulaState(taken, values, state.target, due)
+        samples = MetricSamples([_FIRST_TICK + second * TICKS_PER_SECOND for second in taken], values)
+        pool = Pool(
+            current_dedicated=seen.alive + seen.draining,
+            target_dedicated=state.target,
+            task_slots_per_node=seen.slots_per_node,
+            samples={"$PendingTasks": samples},
+        )
+        run = evaluate(_formula(self.text(seen.max_nodes)), pool, _EPOCH + timedelta(seconds=seen.now), lambda: 0.5)
+        due = (math.floor(seen.now / self.evaluation) + 1) * self.evaluation
+        target = bounded(seen, run.target_dedicated)
+        orders = resize(seen, target)
+        quiet = not orders.changes and not any(values) and not seen.alive
+        if not orders.changes and not quiet:
+            orders = Orders(wake_at=due)
+        return orders, FormulaState(taken, values, target, due)
+
+    def _sampled(self, seen: Observation, state: FormulaState) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """Add this sample, and those between: what was seen last held until now, or this would have been asked."""
+        period = SAMPLE_PERIOD
+        now = int(seen.now // period) * period
+        oldest = now - int(self.window) - period
+        kept = [pair for pair in zip(state.taken, state.values, strict=True) if pair[0] > oldest]
+        if state.taken:
+            between = range(max(state.taken[-1] + period, oldest // period * period + period), now, period)
+            kept += [(second, state.values[-1]) for second in between]
+        if not state.taken or now > state.taken[-1]:
+            kept.append((now, float(seen.waiting + seen.running)))
+        return tuple([second for second, _ in kept]), tuple([value for _, value in kept])
+
+
+@lru_cache(maxsize=64)
+def _formula(text: str) -> Formula:
+    return read(text)
