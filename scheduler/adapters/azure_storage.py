@@ -1,20 +1,22 @@
 """`Queues` and `Blobs` over a storage account with Entra tokens."""
 
 import binascii
+import hashlib
 from base64 import b64decode
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.credentials import TokenCredential
-from azure.storage.blob import BlobClient, BlobServiceClient
+from azure.storage.blob import BlobBlock, BlobClient, BlobServiceClient
 from azure.storage.queue import QueueClient, QueueServiceClient, TextBase64EncodePolicy
 
 from node_bootstrap.protocol import EVENTS_QUEUE, MAX_MESSAGE_BYTES
 from scheduler.adapters.azure_errors import translated
-from scheduler.errors import InvalidRequestError, MillpondError, NotFoundError, PreconditionError
+from scheduler.errors import ConflictError, InvalidRequestError, MillpondError, NotFoundError, PreconditionError
 from scheduler.ports.storage import BlobEntry, ReceivedEvent
 
 # A step must not be blocked for minutes (an SDK's defaults: 20 s to connect, 60 s to read, three tries that back off
@@ -32,6 +34,8 @@ STORAGE_OPTIONS: dict[str, Any] = {
 _EVENT_VISIBILITY_SECONDS = 30
 # The service gives at most 32 messages a call.
 _MOST_MESSAGES = 32
+# A blob takes 50,000 blocks (docs: scalability targets for Blob storage): 400 GB of these.
+_BLOCK_BYTES = 8 * 1024 * 1024
 # As much as one listing gives (docs: List Blobs, maxresults).
 _MOST_ENTRIES = 5000
 _FOREVER = -1
@@ -160,6 +164,19 @@ class AzureBlobs:
         """Write a whole blob, over any old one."""
         with translated(f"writing blob {container}/{name}"):
             self._blob(container, name).upload_blob(data, overwrite=True)
+
+    def write_file(self, container: str, name: str, path: Path, sha256: str) -> None:
+        """Write a whole blob from a local file, in blocks that are nothing until the last of them is found right."""
+        blob, digest = self._blob(container, name), hashlib.sha256()
+        blocks: list[BlobBlock] = []
+        with path.open("rb") as file, translated(f"writing blob {container}/{name}"):
+            while data := file.read(_BLOCK_BYTES):
+                digest.update(data)
+                blocks.append(BlobBlock(f"{len(blocks):08d}"))
+                blob.stage_block(blocks[-1].id, data)
+            if digest.hexdigest() != sha256:
+                raise ConflictError(f"{path} changed while it was read")
+            blob.commit_block_list(blocks)
 
     def list(self, container: str, prefix: str, limit: int | None = None) -> tuple[BlobEntry, ...]:
         """List blobs whose names begin with the prefix, in order of name."""

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from node_bootstrap.protocol import CONTAINERS, EVENTS_QUEUE, MAX_MESSAGE_BYTES, sha256_hex
 from scheduler.errors import (
@@ -202,6 +203,12 @@ class MemoryBlobs:
         """Write a whole blob, over any old one."""
         entry = BlobEntry(name, self._clock.now(), len(data), f'"{next(self._versions)}"')
         self._blobs(container)[name] = _Blob(data, entry)
+
+    def write_file(self, container: str, name: str, path: Path, sha256: str) -> None:
+        """Write a whole blob from a local file."""
+        if sha256_hex(data := path.read_bytes()) != sha256:
+            raise ConflictError(f"{path} changed")
+        self.write(container, name, data)
 
     def list(self, container: str, prefix: str, limit: int | None = None) -> tuple[BlobEntry, ...]:
         """List blobs whose names begin with the prefix, in order of name."""

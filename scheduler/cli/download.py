@@ -6,9 +6,10 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import file_digest, sha256
 from pathlib import Path, PurePosixPath
 
-from node_bootstrap.protocol import FileRef, sha256_hex
+from node_bootstrap.protocol import FileRef
 from scheduler.errors import InvalidRequestError, UnavailableError
 from scheduler.model import OutputFile
 from scheduler.ports.storage import Blobs
@@ -64,10 +65,15 @@ def download(
             missing.append((file, place))
 
     def fetch(span: _Span) -> None:
+        if span.length > _MAX_RANGE:  # one large file
+            ((file, place),) = span.files
+            _keep(_parts(blobs, file), file, place, root)
+            done(place)
+            return
         data = blobs.read_range(span.container, span.blob, span.offset, span.length) if span.length else b""
         for file, place in span.files:
             start = file.offset - span.offset
-            _keep(data[start : start + file.length], file, place, root)
+            _keep((data[start : start + file.length],), file, place, root)
             done(place)
 
     workers = ThreadPoolExecutor(max_workers=_WORKERS)
@@ -111,29 +117,47 @@ def _span(gathered: list[tuple[FileRef, Path]], end: int) -> _Span:
     return _Span(first.container, first.blob, first.offset, end - first.offset, tuple(gathered))
 
 
+def _parts(blobs: Blobs, file: FileRef) -> Iterator[bytes]:
+    """Read a file bit by bit."""
+    for start in range(0, file.length, _MAX_RANGE):
+        length = min(_MAX_RANGE, file.length - start)
+        yield blobs.read_range(file.container, file.blob, file.offset + start, length)
+
+
 def _is_whole(place: Path, file: FileRef) -> bool:
     try:
-        return place.stat().st_size == file.length and sha256_hex(place.read_bytes()) == file.sha256
+        with place.open("rb") as stream:
+            return place.stat().st_size == file.length and file_digest(stream, "sha256").hexdigest() == file.sha256
     except OSError:
         return False
 
 
-def _keep(data: bytes, file: FileRef, place: Path, root: Path) -> None:
-    if len(data) != file.length or sha256_hex(data) != file.sha256:
-        raise UnavailableError(
-            f"{file.path}: the {len(data)} bytes read from blob {file.container}/{file.blob} are not those that the "
-            f"node vouched for ({file.length} bytes, sha256 {file.sha256}); fetch again"
-        )
-    place.parent.mkdir(parents=True, exist_ok=True)
-    # A link that lies in the folder already must not lead out of it.
-    if not place.parent.resolve().is_relative_to(root):
-        raise InvalidRequestError(f"{place.parent} leads out of {root} by a link; remove the link or choose a folder")
-    handle, temporary = tempfile.mkstemp(prefix=".millpond-", dir=place.parent)
+def _keep(parts: Iterable[bytes], file: FileRef, place: Path, root: Path) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # A link that lies in the folder already must not lead out of it.
+        if not place.parent.resolve().is_relative_to(root):
+            raise InvalidRequestError(
+                f"{place.parent} leads out of {root} by a link; remove the link or choose a folder"
+            )
+        handle, temporary = tempfile.mkstemp(prefix=".millpond-", dir=place.parent)
+    except OSError as error:
+        raise InvalidRequestError(f"{place} cannot be written: {error.strerror}") from error
+    digest, length = sha256(), 0
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
+            for part in parts:
+                stream.write(part)
+                digest.update(part)
+                length += len(part)
+        if (length, digest.hexdigest()) != (file.length, file.sha256):
+            raise UnavailableError(
+                f"{file.path}: the {length} bytes read from blob {file.container}/{file.blob} are not those that the "
+                f"node vouched for ({file.length} bytes, sha256 {file.sha256}); fetch again"
+            )
         Path(temporary).chmod(0o644)
         Path(temporary).replace(place)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         raise InvalidRequestError(f"{place} cannot be written: {error.strerror}") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)

@@ -1,13 +1,15 @@
 """Input files on their way to storage: each content is one blob, named by its hash, sent once."""
 
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from node_bootstrap.protocol import INPUTS, FileRef, file_blob, sha256_hex
-from scheduler.errors import InvalidRequestError, NotFoundError
+from scheduler.errors import ConflictError, InvalidRequestError, NotFoundError
 from scheduler.ports.storage import Blobs
 
 # Enough to hide the round trips of small files, few enough not to be throttled.
@@ -37,22 +39,21 @@ def upload(
     contents: dict[str, Path] = {}
     files = {}
     for path in sorted(set(paths)):
-        data = _read(path)
-        sha256 = sha256_hex(data)
-        files[path] = FileRef(
-            path="", container=INPUTS, blob=file_blob(sha256), offset=0, length=len(data), sha256=sha256
-        )
+        with _reading(path), path.open("rb") as file:
+            sha256, length = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+        files[path] = FileRef(path="", container=INPUTS, blob=file_blob(sha256), offset=0, length=length, sha256=sha256)
         contents.setdefault(sha256, path)
 
     def bring(item: tuple[str, Path]) -> bool:
         sha256, path = item
-        data = _read(path)
-        if sha256_hex(data) != sha256:
-            raise InvalidRequestError(f"the input file {path} changed while it was read; submit again")
         name = file_blob(sha256)
-        if _is_there(blobs, name, len(data), now):
+        if _is_there(blobs, name, files[path].length, now):
             return False
-        blobs.write(INPUTS, name, data)
+        try:
+            with _reading(path):
+                blobs.write_file(INPUTS, name, path, sha256)
+        except ConflictError as error:
+            raise InvalidRequestError(f"the input file {path} changed while it was read; submit again") from error
         sent(path)
         return True
 
@@ -81,8 +82,9 @@ def _is_there(blobs: Blobs, name: str, length: int, now: datetime) -> bool:
     return True
 
 
-def _read(path: Path) -> bytes:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        return path.read_bytes()
+        yield
     except OSError as error:
         raise InvalidRequestError(f"the input file {path} cannot be read: {error.strerror}") from error

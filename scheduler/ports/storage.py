@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from scheduler.errors import MillpondError
@@ -74,6 +75,13 @@ class Blobs(Protocol):
 
     def write(self, container: str, name: str, data: bytes) -> None:
         """Write a whole blob, over any old one."""
+        ...
+
+    def write_file(self, container: str, name: str, path: Path, sha256: str) -> None:
+        """Write a whole blob from a local file, never all of it in memory.
+
+        `ConflictError` when the file's content has another hash: nothing is written then. `OSError` is the file's.
+        """
         ...
 
     def list(self, container: str, prefix: str, limit: int | None = None) -> tuple[BlobEntry, ...]:

@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from azure.storage.queue import QueueServiceClient
 
-from node_bootstrap.protocol import CONTAINERS, EVENTS_QUEUE, MAX_MESSAGE_BYTES, OUTPUTS
+from node_bootstrap.protocol import CONTAINERS, EVENTS_QUEUE, INPUTS, MAX_MESSAGE_BYTES, OUTPUTS, sha256_hex
 from scheduler.adapters.azure_storage import AzureBlobs, AzureQueues
 from scheduler.adapters.memory import ManualClock, MemoryBlobs, MemoryQueues
-from scheduler.errors import InvalidRequestError, NotFoundError, PreconditionError, UnavailableError
+from scheduler.errors import ConflictError, InvalidRequestError, NotFoundError, PreconditionError, UnavailableError
 from scheduler.ports.storage import Blobs, Queues
 from tests.azurite import Storage, UnsignedCredential
 
@@ -150,6 +151,20 @@ def test_blobs_are_read_as_written(blobs: Blobs, folder: str) -> None:
     assert blobs.read_range(OUTPUTS, f"{folder}a", 5, 0) == b""
     blobs.write(OUTPUTS, f"{folder}a", b"")
     assert blobs.read(OUTPUTS, f"{folder}a") == b""
+
+
+@pytest.mark.parametrize("size", [0, 5, 9_000_000])
+def test_a_file_is_written_whole_or_not_at_all(blobs: Blobs, folder: str, tmp_path: Path, size: int) -> None:
+    """Its bytes are there as they are in the file; a file that has changed since it was hashed writes nothing."""
+    path = tmp_path / "input"
+    path.write_bytes(bytes(range(256)) * (size // 256) + b"x" * (size % 256))
+    digest = sha256_hex(path.read_bytes())
+    blobs.write_file(INPUTS, f"{folder}/file", path, digest)
+    assert blobs.read(INPUTS, f"{folder}/file") == path.read_bytes()
+    path.write_bytes(b"other")
+    with pytest.raises(ConflictError, match="changed"):
+        blobs.write_file(INPUTS, f"{folder}/changed", path, digest)
+    assert blobs.list(INPUTS, f"{folder}/changed") == ()
 
 
 def test_a_range_beyond_the_end_is_refused(blobs: Blobs, folder: str) -> None:

@@ -20,6 +20,17 @@ def _output(path: str, data: bytes, offset: int = 0, blob: str = "j/m/r/0.pack",
     return OutputFile(task_id=index, step="simulate", index=index, file=file)
 
 
+class Largest(MemoryBlobs):
+    """Blobs that remember how much was asked for at once."""
+
+    largest = 0
+
+    def read_range(self, container: str, name: str, offset: int, length: int) -> bytes:
+        """Read, and remember."""
+        self.largest = max(self.largest, length)
+        return super().read_range(container, name, offset, length)
+
+
 def test_content_is_sent_once(tmp_path: Path) -> None:
     """Two files of one content are one blob, and a second upload sends nothing."""
     blobs = MemoryBlobs(ManualClock())
@@ -32,6 +43,22 @@ def test_content_is_sent_once(tmp_path: Path) -> None:
     assert first.files == second.files
     assert first.files[paths[0]] == first.files[paths[1]]
     assert blobs.read(INPUTS, file_blob(sha256_hex(b"other"))) == b"other"
+
+
+def test_a_large_output_is_fetched_bit_by_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than a part of it is asked for at once; one that is not what the node vouched for leaves nothing."""
+    monkeypatch.setattr("scheduler.cli.download._MAX_RANGE", 1000)
+    blobs = Largest(ManualClock())
+    data = bytes(range(256)) * 40
+    blobs.write(OUTPUTS, "j/m/r/0.pack", b"before" + data)
+    good = _output("out/large.bin", data, offset=6)
+    download(blobs, [good], tmp_path)
+    assert (tmp_path / "simulate/0/out/large.bin").read_bytes() == data
+    assert blobs.largest == 1000
+    bad = _output("out/bad.bin", data[1:] + b"?", offset=6)
+    with pytest.raises(UnavailableError, match="not those that the node vouched for"):
+        download(blobs, [bad], tmp_path)
+    assert [path.name for path in (tmp_path / "simulate/0/out").iterdir()] == ["large.bin"]
 
 
 def test_content_that_is_old_is_touched(tmp_path: Path) -> None:
