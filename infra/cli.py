@@ -17,7 +17,7 @@ import typer
 from typer.core import CompletionItem, TyperGroup  # type: ignore[attr-defined]  # typer's own, told by it to nobody
 
 from infra.local.layout import LocalAzureError
-from infra.stacks import DEFAULT_STACK, environment_if_up
+from infra.stacks import DEFAULT_STACK, environment_if_any
 from scheduler.cli.group import EXIT_CODES, FAILED, CommandGroup
 
 HELP = """
@@ -57,7 +57,14 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         ),
         "bundle": Command("infra.bundle_commands", "commands", "Build and pin what nodes fetch when they boot."),
         "job": Command(
-            "scheduler.cli.jobs", "job", "Submit, follow and cancel jobs; get their outputs.", speaks_to_stack=True
+            "scheduler.cli.jobs",
+            "job",
+            "Submit, follow, requeue and delete jobs; get their outputs.",
+            speaks_to_stack=True,
+        ),
+        "task": Command("scheduler.cli.tasks", "task", "Look at the tasks of a job.", speaks_to_stack=True),
+        "application": Command(
+            "scheduler.cli.applications", "application", "Upload programs once.", speaks_to_stack=True
         ),
         "pool": Command(
             "scheduler.cli.pools", "pool", "Look at pools, nodes and scaling decisions.", speaks_to_stack=True
@@ -75,7 +82,6 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             part="history",
             speaks_to_stack=True,
         ),
-        "task": Command("scheduler.cli.tasks", "task", "See one task of a job.", speaks_to_stack=True),
         "node": Command("scheduler.cli.nodes", "node", "See what a node left of itself.", speaks_to_stack=True),
         "why": Command(
             "scheduler.cli.why",
@@ -121,7 +127,7 @@ class Root(CommandGroup):
             meant = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(COMMANDS)}."
             ctx.fail(f"No such command {name!r}. {meant}")
         if name in COMMANDS and COMMANDS[name].speaks_to_stack:
-            os.environ.update(environment_if_up(stack_of(args[1:], os.environ)))
+            os.environ.update(environment_if_any(stack_of(args[1:], os.environ)))
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:

@@ -22,6 +22,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 ACCOUNT_WORDS = 10
 
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
+_DATABASE_SERVER = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _LOCATION = re.compile(r"[a-z]+[a-z0-9]*")
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _TAG_FORBIDDEN = frozenset("<>%&\\?/")
@@ -38,6 +39,7 @@ _KEY_VAULT_URL = re.compile(r"https://[A-Za-z0-9-]{3,24}\.vault\.[a-z0-9.-]+/?")
 
 NAME_RULE = f"2 to {MAX_NAME} lower-case letters, digits and single hyphens, beginning with a letter"
 ACCOUNT_RULE = "3 to 24 lower-case letters and digits"
+DATABASE_SERVER_RULE = "3 to 63 lower-case letters, digits and hyphens, with no hyphen at either end"
 LOCATION_RULE = "Azure's short name of a region: lower-case letters and digits"
 TAG_RULE = (
     "a name of up to 512 characters without <>%&\\?/ that does not begin with microsoft, azure or windows, and a value"
@@ -61,6 +63,11 @@ def is_name(text: str) -> bool:
 def is_account(text: str) -> bool:
     """Whether a storage account or a Batch account may be called so (`ACCOUNT_RULE`)."""
     return _ACCOUNT.fullmatch(text) is not None
+
+
+def is_database_server(text: str) -> bool:
+    """Whether a PostgreSQL flexible server may be called so (`DATABASE_SERVER_RULE`)."""
+    return _DATABASE_SERVER.fullmatch(text) is not None
 
 
 def is_location(text: str) -> bool:
@@ -112,7 +119,7 @@ def identity(pool: str) -> str:
 
 
 def account(environment: str, subscription_id: str, location: str) -> str:
-    """Name of a storage or Batch account: unique in the world, the same at each deployment of an environment."""
+    """Name of a storage or Batch account or a database server: unique in the world, the same at each deployment."""
     unique = hashlib.sha256(f"{subscription_id.lower()}/{environment}/{location}".encode()).hexdigest()
     return f"mp{environment.replace('-', '')[:ACCOUNT_WORDS]}{unique[:12]}"
 

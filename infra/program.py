@@ -71,7 +71,7 @@ def declare(config: StackConfig, resource_manager: str) -> None:
     """Declare an environment and export its outputs."""
     client = authorization.get_client_config_output()
     place = declare_environment(config.environment, config.location, config.tags, client, protect=config.protect)
-    scheduler = Scheduler(config, place)
+    scheduler = Scheduler(config, place, client.tenant_id)
     network = Network(
         "network", NetworkArgs(place, config.network, bool(config.batch_pools), scheduler_subnet=scheduler.subnet())
     )
@@ -131,7 +131,7 @@ def declare(config: StackConfig, resource_manager: str) -> None:
     pulumi.export("storage_account", storage.account_name)
     pulumi.export("blob_endpoint", storage.blob_endpoint)
     pulumi.export("resource_group", place.group_name)
-    pulumi.export("pools", [pool.settings.apply(_plain) for pool in pools])
+    pulumi.export("pools", [pool.settings.apply(pool_output) for pool in pools])
     if batch is not None:
         pulumi.export("batch_account", batch.account_name)
         pulumi.export("batch_endpoint", batch.endpoint)
@@ -236,7 +236,8 @@ def _resource_manager(environment: Mapping[str, str]) -> str:
     return f"https://{host.removeprefix('https://').rstrip('/')}" if host else PUBLIC_RESOURCE_MANAGER
 
 
-def _plain(pool: PoolSettings) -> dict[str, Any]:
+def pool_output(pool: PoolSettings) -> dict[str, Any]:
+    """Write what the output `pools` says of a pool."""
     groups = [
         {
             "name": group.key.name,

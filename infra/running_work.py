@@ -32,7 +32,7 @@ class GenerationChanges:
 def deployed_groups(outputs: Mapping[str, Any]) -> tuple[DeployedGroup, ...]:
     """Read the generations that a stack's outputs name; none where it was never deployed whole."""
     return tuple(
-        DeployedGroup(group["key"]["pool"], group["key"]["name"], group["key"]["generation"], group["scale_set"])
+        DeployedGroup(pool["name"], group["name"], group["generation"], group["scale_set"])
         for pool in outputs.get("pools") or ()
         for group in pool["groups"]
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from infra.local.environment import environment
+from infra.local.environment import environment, environment_at
 from infra.local.layout import Layout, read_state
 from scheduler.cli.place import DEPLOYMENT_FILE, default_home
 from scheduler.errors import InvalidRequestError
@@ -45,11 +45,16 @@ def environment_of(stack: str) -> dict[str, str]:
     return environment(default_home()) if settings_of(stack).get("cloud") == "local" else {}
 
 
-def environment_if_up(stack: str) -> dict[str, str]:
-    """Give the same for commands that may do without: nothing for an unknown stack or a local Azure that is down."""
-    if read_state(Layout(default_home())) is None or not (PROJECT_ROOT / f"Pulumi.{stack}.yaml").exists():
+def environment_if_any(stack: str) -> dict[str, str]:
+    """Give the same for commands that may do without: nothing for an unknown stack or a local Azure that is down.
+
+    One that has crashed comes back at its addresses, and what needs only the scheduler works meanwhile.
+    """
+    layout = Layout(default_home())
+    state = read_state(layout)
+    if state is None or not (PROJECT_ROOT / f"Pulumi.{stack}.yaml").exists():
         return {}
-    return environment_of(stack)
+    return environment_at(layout, state) if settings_of(stack).get("cloud") == "local" else {}
 
 
 def deployment_file(stack: str) -> Path:

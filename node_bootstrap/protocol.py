@@ -119,12 +119,52 @@ class ApplicationPackage:
 
 
 @dataclass(frozen=True, slots=True)
+class ParameterAxis:
+    """One axis of a sweep: these texts, or, without any, `count` whole numbers from `start` on, `by` apart."""
+
+    name: str
+    values: tuple[str, ...] = ()
+    start: int = 0
+    by: int = 1
+    count: int = 0
+
+    @property
+    def length(self) -> int:
+        """How many values it has."""
+        return len(self.values) or self.count
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterTable:
+    """A sweep as a table, a row a task: `parts` are the hashes of `ParameterRows` at `files/<sha256>`, in order.
+
+    Every part but the last has `rows_in_part` rows.
+    """
+
+    names: tuple[str, ...]
+    parts: tuple[str, ...]
+    rows_in_part: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterRows:
+    """Some rows of a table, each with a value for every name."""
+
+    rows: tuple[tuple[str, ...], ...]
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, slots=True)
 class TaskDefinition:
     """What the tasks of one step have in common; a task differs by its id alone (`MILLPOND_TASK_INDEX`).
 
     `command` is an argument list, run without a shell. `resource_files` are put into the working directory before it
     starts. Files matching `output_patterns` (globs relative to the working directory) are uploaded when it ends.
     `first_task_id` is the id of index 0.
+
+    With `axes` or a `table` each task has parameters by its index: of the combinations of the axes' values, the last
+    axis changes fastest. They are in the environment as `MILLPOND_PARAMETER_<NAME>`, and stand in `command` and
+    `environment` in place of `${{ sweep.<name> }}`.
     """
 
     step: str
@@ -137,13 +177,37 @@ class TaskDefinition:
     wall_clock_limit_seconds: float | None = None
     exit_codes: ExitCodeRules = ExitCodeRules()
     application_packages: tuple[ApplicationPackage, ...] = ()
+    axes: tuple[ParameterAxis, ...] = ()
+    table: ParameterTable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """A small file whose content stands in the record itself."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFiles:
+    """Files of one task."""
+
+    task_id: int
+    files: tuple[FileRef, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedInputs:
-    """Extra files for one task: the outputs of the steps before it, from committed manifests only."""
+    """Extra files for one task: the outputs of the steps before it, from committed manifests only.
+
+    `texts` name what is missing: `<step>/missing.txt` has the index of each task that did not succeed, a line each.
+    `own` are files of one task alone, where each task depends on one.
+    """
 
     files: tuple[FileRef, ...]
+    texts: tuple[TextFile, ...] = ()
+    own: tuple[TaskFiles, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
 
@@ -152,7 +216,8 @@ class TaskMessage:
     """One message on the queue of a node group: tasks of one definition, to be run in order by one slot.
 
     `definition` is the SHA-256 of the definition's JSON, found at `definitions/<sha256>.json` in `inputs`;
-    `inputs`, where given, that of a `ResolvedInputs` at `resolved/<sha256>.json`.
+    `inputs`, where given, that of a `ResolvedInputs` at `resolved/<sha256>.json`; `own_inputs` of another one, for what
+    is this message's alone.
     """
 
     message_id: str
@@ -160,6 +225,7 @@ class TaskMessage:
     definition: str
     tasks: tuple[TaskRef, ...]
     inputs: str | None = None
+    own_inputs: str | None = None
     schema_version: int = SCHEMA_VERSION
 
 

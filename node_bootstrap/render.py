@@ -62,6 +62,7 @@ class HostProfile:
     """What the scheduler's host must know to boot and to serve; no secret is in it.
 
     Endpoints end with a slash. `administrator` logs in with `ssh_public_key`, by nothing where there is none.
+    `store_url` is a database that the identity signs in to; without it the store is a file on the data disk.
     """
 
     stack: str
@@ -74,6 +75,7 @@ class HostProfile:
     port: int
     administrator: str
     ssh_public_key: str | None = None
+    store_url: str | None = None
 
 
 # How the archive of an interpreter ends that nodes fetch by its hash.

@@ -2,26 +2,32 @@
 
 import logging
 import queue
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
+import certifi
 from azure.core.credentials import TokenCredential
 
+from scheduler.adapters.azure_database import EntraPassword, proven_address
 from scheduler.adapters.azure_lease import BlobLeaderLease
 from scheduler.adapters.azure_storage import AzureBlobs, AzureQueues
 from scheduler.adapters.batch_pool import BatchPoolCapacity
 from scheduler.adapters.capacity_by_kind import CapacityByKind
 from scheduler.adapters.scale_set import ScaleSetCapacity
 from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.deletion_store import SqlDeletionStore
 from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
 from scheduler.adapters.sql.job_views import SqlJobViews
+from scheduler.controller.clear import Clear
 from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.controller.fleet import Fleet
@@ -153,10 +159,12 @@ class App:
     """A scheduler, ready to run: `service` answers users, `controller` does the work.
 
     `bell` is rung by what must not wait for the next step: a job that was submitted, a request to stop.
+    `store` is the address of its database as people may see it, without a password.
     """
 
     service: JobService
     controller: Controller
+    store: str
     clock: Clock
     bell: Bell
     close: Callable[[], None]
@@ -172,8 +180,25 @@ class App:
             self.close()
 
 
-def build(settings_url: str, store_url: str, clock: Clock, credential: TokenCredential, interval: float) -> App:
-    """Connect the scheduler of a deployment; its settings must be readable now."""
+class StoreSignIn(StrEnum):
+    """How the store's database knows the scheduler."""
+
+    ADDRESS = "address"
+    ENTRA = "entra"
+
+
+def build(
+    settings_url: str,
+    store_url: str,
+    clock: Clock,
+    credential: TokenCredential,
+    interval: float,
+    store_sign_in: StoreSignIn = StoreSignIn.ADDRESS,
+) -> App:
+    """Connect the scheduler of a deployment; its settings must be readable now.
+
+    With `StoreSignIn.ENTRA` the credential's token is the password of each connection to the store.
+    """
     with ExitStack() as opened:
         source, settings, blobs = _read(opened, settings_url, credential)
         scale_sets = _opened(
@@ -184,7 +209,8 @@ def build(settings_url: str, store_url: str, clock: Clock, credential: TokenCred
         if settings.batch_endpoint is not None:
             batch_pools = _opened(opened, BatchPoolCapacity(credential, settings.batch_endpoint))
         capacity = CapacityByKind(scale_sets, batch_pools)
-        return _connected(opened, source, settings, blobs, capacity, store_url, clock, credential, interval)
+        database = _opened(opened, _database(store_url, credential, store_sign_in))
+        return _connected(opened, source, settings, blobs, capacity, database, clock, credential, interval)
 
 
 def build_over(
@@ -193,7 +219,8 @@ def build_over(
     """Connect the scheduler of a deployment whose machines are reached otherwise than by its settings."""
     with ExitStack() as opened:
         source, settings, blobs = _read(opened, settings_url, credential)
-        return _connected(opened, source, settings, blobs, capacity, store_url, clock, credential, interval)
+        database = _opened(opened, Database(store_url))
+        return _connected(opened, source, settings, blobs, capacity, database, clock, credential, interval)
 
 
 def _read(
@@ -211,14 +238,13 @@ def _connected(
     settings: SchedulerSettings,
     blobs: AzureBlobs,
     capacity: Capacity,
-    store_url: str,
+    database: Database,
     clock: Clock,
     credential: TokenCredential,
     interval: float,
 ) -> App:
     queues = _opened(opened, AzureQueues(credential, settings.queue_endpoint))
     lease = _opened(opened, BlobLeaderLease(credential, settings.blob_endpoint))
-    database = _opened(opened, Database(store_url))
     jobs, dispatch, fleet_store = SqlJobStore(database), SqlDispatchStore(database), SqlFleetStore(database)
     controller = Controller(
         lease,
@@ -230,6 +256,7 @@ def _connected(
         reconcile=Reconcile(dispatch, queues, blobs),
         feed=Feed(dispatch, queues, blobs),
         fleet=Fleet(fleet_store, dispatch, capacity, queues, blobs),
+        clear=Clear(SqlDeletionStore(database), blobs),
         pace=pace_of(timedelta(seconds=interval)),
     )
     storage, bell = StorageAddress(blob_endpoint=settings.blob_endpoint), Bell()
@@ -238,10 +265,19 @@ def _connected(
             jobs, fleet_store, lambda: storage, clock, views=SqlJobViews(database), blobs=blobs, changed=bell.ring
         ),
         controller=controller,
+        store=database.address,
         clock=clock,
         bell=bell,
         close=opened.pop_all().close,
     )
+
+
+def _database(url: str, credential: TokenCredential, sign_in: StoreSignIn) -> Database:
+    if sign_in is StoreSignIn.ADDRESS:
+        return Database(url)
+    # What SSL_CERT_FILE names, or what the system has, or the well-known ones: the driver brings none.
+    authorities = ssl.get_default_verify_paths().cafile or certifi.where()
+    return Database(proven_address(url, authorities), EntraPassword(credential))
 
 
 def _opened(stack: ExitStack, part: _Part) -> _Part:

@@ -8,10 +8,15 @@ MillpondError
 ├── StaleLeaderError         another scheduler leads now: stop acting
 ├── AccessDeniedError        401 or 403: a role is missing or has not spread yet
 ├── CapacityError            the cloud refused nodes; `kind` says why
-└── UnavailableError         throttled, timed out or unreachable: unknown, not empty; try again later
+└── UnavailableError         timed out or unreachable: unknown, not empty; try again later
+    └── ThrottledError       too many requests: `retry_after` says when to try again
 """
 
+from datetime import timedelta
 from enum import StrEnum
+
+# Where the service does not say for how long.
+THROTTLED_FOR = timedelta(seconds=30)
 
 
 class MillpondError(Exception):
@@ -44,6 +49,14 @@ class AccessDeniedError(MillpondError):
 
 class UnavailableError(MillpondError):
     """The service could not be read or did not answer: its state is unknown, not empty."""
+
+
+class ThrottledError(UnavailableError):
+    """The service asks not to be asked for a while."""
+
+    def __init__(self, message: str, retry_after: timedelta = THROTTLED_FOR) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class CapacityErrorKind(StrEnum):

@@ -1,7 +1,6 @@
 """Jobs, tasks, nodes and what is seen of them: frozen records in Azure Batch's words.
 
-`TRANSITIONS` is the one table that says which change of a task's state is allowed, `REQUEUE_TRANSITIONS` what a user
-may undo.
+`TRANSITIONS` says which change of a task's state is allowed, `REQUEUE_TRANSITIONS` what a user may undo.
 """
 
 from collections.abc import Mapping
@@ -83,11 +82,33 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexRange:
+    """Tasks of a step by their indices, from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDependency:
+    """A dependency on single tasks of a step: on the tasks of some indices, or (`each`) of task i on task i."""
+
+    step: str
+    indices: tuple[IndexRange, ...] = ()
+    each: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """Tasks of one definition. It starts when every task of the steps in `depends_on` has succeeded.
+    """Tasks of one definition. It starts when what it depends on has ended and enough of that has succeeded.
+
+    `depends_on` names whole steps, `depends_on_tasks` single tasks. `needed_success` is the share of each dependency's
+    tasks that has to succeed, from 0 (best effort) to 1. With less than 1 all of them are still waited for, and
+    `<step>/missing.txt` has the indices of those that did not succeed, for each step in `inputs_from`.
 
     `inputs_from` names steps whose outputs are put into the working directory of this step's tasks, as
-    `<step>/<task index>/<path>`; each of them must stand in `depends_on` too.
+    `<step>/<task index>/<path>`; each of them must be depended on, too. Of a step that is depended on from task to
+    task, a task gets the outputs of its own one.
     """
 
     definition: TaskDefinition
@@ -95,6 +116,8 @@ class Step:
     inputs_from: tuple[str, ...] = ()
     retry: RetryPolicy = RetryPolicy()
     expected_task_seconds: float | None = None
+    depends_on_tasks: tuple[TaskDependency, ...] = ()
+    needed_success: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +205,17 @@ class OutputFile:
     step: str
     index: int
     file: FileRef
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A version of a program that was uploaded once; the default one is meant where no version is named."""
+
+    name: str
+    version: str
+    file: FileRef
+    default: bool
+    created_at: datetime
 
 
 class GroupPriority(StrEnum):

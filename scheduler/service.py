@@ -1,10 +1,13 @@
 """`JobService` in process: users' commands and views over the stores."""
 
+import re
 from collections.abc import Callable
 
+from node_bootstrap.protocol import INPUTS, FileRef, file_blob
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
 from scheduler.insight import Insight
 from scheduler.model import (
+    Application,
     Decision,
     Job,
     NewJob,
@@ -25,6 +28,9 @@ from scheduler.ports.job_views import JobViews
 from scheduler.ports.storage import Blobs
 from scheduler.settings import PoolSettings
 from scheduler.views import Explanation, FilePart, NodeLog, StepView
+
+# Both stand in names of environment variables and of folders on nodes.
+APPLICATION_WORD = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?")
 
 
 class Service:
@@ -122,6 +128,27 @@ class Service:
     def list_outputs(self, job_id: str, task_id: int | None = None) -> tuple[OutputFile, ...]:
         """Give the committed files of a job or of one task."""
         return self._jobs.outputs(job_id, task_id)
+
+    def put_application(self, name: str, version: str, file: FileRef, *, default: bool = False) -> Application:
+        """Record a version whose zip file is in storage."""
+        for what, text in (("name", name), ("version", version)):
+            if not APPLICATION_WORD.fullmatch(text):
+                raise InvalidRequestError(
+                    f"{text!r} is no {what} of an application; use letters, digits and inner - _ ."
+                )
+        if file.blob != file_blob(file.sha256) or file.container != INPUTS or file.offset:
+            raise InvalidRequestError(
+                f"the file of {name}:{version} must lie by its content, as {file_blob(file.sha256)}"
+            )
+        return self._jobs.put_application(name, version, file, self._clock.now(), default=default)
+
+    def list_applications(self) -> tuple[Application, ...]:
+        """Give every version of every application."""
+        return self._jobs.applications()
+
+    def delete_application(self, name: str, version: str) -> None:
+        """Remove a version; jobs that name it keep it."""
+        self._jobs.delete_application(name, version, self._clock.now())
 
     def list_pools(self) -> tuple[PoolView, ...]:
         """Give every pool."""

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -191,14 +192,16 @@ def _pool() -> PoolView:
 
 
 def _make_trouble(job_id: str) -> Trouble:
-    """Kill a node while it works, then follow the log of a task that runs on another."""
+    """Follow the log of a task, and kill another task's node meanwhile."""
     victim, followed = _two_running_tasks(job_id)
-    say(f"  task {victim.task_id} runs on {victim.node_id}; that machine loses its power now")
-    killed_at = datetime.now(UTC)
-    millpond("local", "fault", "kill", str(victim.node_id))
-    say("  the scheduler has to notice by itself; meanwhile, the log of a task on another node, as it grows:")
-    begun_at = datetime.now(UTC)
-    lines = follow("task", "logs", job_id, str(followed.task_id), "--follow")
+    with ThreadPoolExecutor(1) as beside:
+        begun_at = datetime.now(UTC)
+        following = beside.submit(follow, "task", "logs", job_id, str(followed.task_id), "--follow")
+        say(f"  meanwhile, task {victim.task_id} runs on {victim.node_id}; that machine loses its power now")
+        killed_at = datetime.now(UTC)
+        millpond("local", "fault", "kill", str(victim.node_id))
+        say("  nobody tells the scheduler: it has to notice by itself")
+        lines = following.result()
     return Trouble(
         killed=str(victim.node_id),
         killed_at=killed_at,

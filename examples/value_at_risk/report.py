@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from examples.value_at_risk.parametric import Measures
-from examples.value_at_risk.trouble import Trouble, happenings
+from examples.value_at_risk.trouble import Trouble, followed_live, happenings
 from scheduler.catalog import VM_SIZES
 from scheduler.model import Decision, GroupPriority, Job, Node, NodeGroup, Sample, Task
 
@@ -165,6 +165,7 @@ def write_page(
         cost=f"{cost:.6f}",
         decisions=[_decision_row(item, observed.start) for item in observed.decisions],
         trouble=trouble,
+        live=followed_live(trouble, observed.tasks),
         happenings=[
             {"second": f"{(each.at - observed.start).total_seconds():.1f}", "what": each.what}
             for each in happenings(trouble, observed.tasks, observed.nodes, observed.decisions)

@@ -26,6 +26,12 @@ class Happening:
     what: str
 
 
+def followed_live(trouble: Trouble, tasks: Sequence[Task]) -> bool:
+    """Whether the first line of the log arrived before its task had ended."""
+    ended = next((task.ended_at for task in tasks if task.task_id == trouble.followed_task), None)
+    return bool(trouble.lines) and ended is not None and trouble.lines[0][0] < ended
+
+
 def happenings(
     trouble: Trouble, tasks: Sequence[Task], nodes: Sequence[Node], decisions: Sequence[Decision]
 ) -> tuple[Happening, ...]:
@@ -41,10 +47,9 @@ def _told(
         first, last = trouble.lines[0][0], trouble.lines[-1][0]
         span = (last - first).total_seconds()
         followed = f"task {trouble.followed_task}"
-        yield Happening(
-            first,
-            f"the log of {followed} was followed: {len(trouble.lines)} lines, the last {span:.1f} s after the first",
-        )
+        how = "was followed while it ran" if followed_live(trouble, tasks) else "was read after it had ended"
+        text = f"the log of {followed} {how}: {len(trouble.lines)} lines, the last {span:.1f} s after the first"
+        yield Happening(first, text)
     for decision in decisions:
         if trouble.killed in decision.nodes and decision.at >= trouble.killed_at:
             yield Happening(decision.at, f"{decision.action.replace('_', ' ')}, {trouble.killed}: {decision.reason}")

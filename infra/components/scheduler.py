@@ -10,6 +10,7 @@ from infra.components.batch_account import BatchAccount
 from infra.components.network import Network
 from infra.components.placement import Placement
 from infra.components.scheduler_access import SchedulerAccess, SchedulerAccessArgs
+from infra.components.scheduler_database import SchedulerDatabase, SchedulerDatabaseArgs
 from infra.components.scheduler_host import SchedulerHost, SchedulerHostArgs
 from infra.components.scheduler_network import SchedulerNetwork, SchedulerNetworkArgs
 from infra.components.storage import Storage
@@ -25,13 +26,15 @@ class Scheduler:
 
     stack: StackConfig
     placement: Placement
+    tenant_id: pulumi.Input[str]
 
     def subnet(self) -> Mapping[str, Any] | None:
         """Declare the way out, and give the subnet as the virtual network has it; None where there is no host."""
         host = self.stack.scheduler
         if host is None:
             return None
-        args = SchedulerNetworkArgs(self.placement, host.ssh_from, bool(self.stack.batch_pools))
+        database = self.stack.network.endpoints_subnet if host.database is not None else None
+        args = SchedulerNetworkArgs(self.placement, host.ssh_from, bool(self.stack.batch_pools), database)
         way_out = SchedulerNetwork("scheduler-network", args)
         return way_out.subnet(str(self.stack.network.scheduler_subnet))
 
@@ -68,10 +71,35 @@ class Scheduler:
         )
         # Unknown only in a preview: `bundle` ends an `up` that cannot build it.
         digest = pulumi.Output.from_input(bundle.sha256) if bundle is not None else _unknown()
+        database = self._database(network, access)
         args = SchedulerHostArgs(
-            self.placement, stack.environment, host, network.scheduler_subnet_id, storage, access, digest, stack.protect
+            self.placement,
+            stack.environment,
+            host,
+            network.scheduler_subnet_id,
+            storage,
+            access,
+            digest,
+            database.store_url if database is not None else None,
+            stack.protect,
         )
         return SchedulerHost("scheduler-host", args)
+
+    def _database(self, network: Network, access: SchedulerAccess) -> SchedulerDatabase | None:
+        stack, host = self.stack, self.stack.scheduler
+        if host is None or host.database is None:
+            return None
+        args = SchedulerDatabaseArgs(
+            self.placement,
+            stack.environment,
+            host.database,
+            self.tenant_id,
+            access,
+            network.network_id,
+            network.endpoints_subnet_id,
+            stack.protect,
+        )
+        return SchedulerDatabase("scheduler-database", args)
 
 
 def _unknown() -> pulumi.Output[str]:

@@ -13,8 +13,8 @@ from infra.components.storage import Storage
 from node_bootstrap.protocol import BUNDLES, CONTROL, INPUTS, NODES, OUTPUTS, SCHEDULER
 
 # It fetches its bundle and reads what nodes have made; it writes definitions, orders, its lease, and its boot records.
-READS = (BUNDLES, OUTPUTS)
-WRITES = (INPUTS, NODES, CONTROL, SCHEDULER)
+READS = (BUNDLES,)
+WRITES = (INPUTS, OUTPUTS, NODES, CONTROL, SCHEDULER)
 
 # Exactly what `scheduler.adapters.scale_set` asks for: read a set, write its capacity, delete instances by their ids,
 # list them with their views, delete an empty set.
@@ -59,7 +59,9 @@ class SchedulerAccess(pulumi.ComponentResource):
             opts=inside,
         )
         self.identity_id = identity.id
+        self.identity_name = naming.identity(name)
         self.client_id = identity.client_id
+        self.principal_id = identity.principal_id
         principal = Principal(identity.principal_id, "ServicePrincipal")
         grants = [
             *((container, Role.STORAGE_BLOB_DATA_READER) for container in READS),

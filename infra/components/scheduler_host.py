@@ -1,4 +1,4 @@
-"""The scheduler's host: a small Linux machine that nothing outside reaches, with its store on a disk of its own."""
+"""The scheduler's host: a small Linux machine that nothing outside reaches, and the disk of its store, if any."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +37,8 @@ IGNORED = ["osProfile.linuxConfiguration.ssh"]
 class SchedulerHostArgs:
     """What is declared of the host, what it works with, and the hash of the bundle that it runs.
 
-    `protect`: the engine refuses to delete the disk.
+    `store_url`: a database that has the store; without it the store is on a disk. `protect`: the engine refuses to
+    delete the disk.
     """
 
     placement: Placement
@@ -47,6 +48,7 @@ class SchedulerHostArgs:
     storage: Storage
     access: SchedulerAccess
     bundle_sha256: pulumi.Input[str]
+    store_url: pulumi.Input[str] | None = None
     protect: bool = False
 
 
@@ -55,13 +57,14 @@ class SchedulerHost(pulumi.ComponentResource):
 
     Another bundle or other settings run the extension again, on the machine that is there. Another image makes a new
     machine, the old one going first, since the disk is attached to one machine at a time. The disk is retained: it
-    holds the store.
+    holds the store, unless a database does; then there is no disk.
     """
 
     def __init__(self, name: str, args: SchedulerHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("millpond:scheduler:SchedulerHost", name, {}, opts)
         interface = self._interface(name, args)
-        machine = self._machine(name, args, interface, self._disk(name, args))
+        disk = self._disk(name, args) if args.store_url is None else None
+        machine = self._machine(name, args, interface, disk)
         self._extension(name, args, machine)
         self.outputs = {
             "machine": machine.name,
@@ -69,6 +72,7 @@ class SchedulerHost(pulumi.ComponentResource):
             "administrator": ADMINISTRATOR,
             "port": args.host.port,
             "identity_client_id": args.access.client_id,
+            "store": args.store_url or "sqlite on the data disk",
         }
         self.register_outputs(self.outputs)
 
@@ -114,7 +118,7 @@ class SchedulerHost(pulumi.ComponentResource):
         )
 
     def _machine(
-        self, name: str, args: SchedulerHostArgs, interface: network.NetworkInterface, disk: compute.Disk
+        self, name: str, args: SchedulerHostArgs, interface: network.NetworkInterface, disk: compute.Disk | None
     ) -> compute.VirtualMachine:
         """Declare the machine, with interface and disk attached."""
         place, host = args.placement, args.host
@@ -128,7 +132,7 @@ class SchedulerHost(pulumi.ComponentResource):
                 "user_assigned_identities": [args.access.identity_id],
             },
             hardware_profile={"vm_size": host.vm_size},
-            storage_profile=_storage(host, disk.id),
+            storage_profile=_storage(host, disk),
             os_profile=_operating_system(),
             network_profile={"network_interfaces": [{"id": interface.id, "primary": True}]},
             # No storage account is named: Azure keeps the serial console's log itself.
@@ -163,11 +167,15 @@ class SchedulerHost(pulumi.ComponentResource):
 
     def _bootstrap(self, args: SchedulerHostArgs) -> pulumi.Output[dict[str, str]]:
         known = pulumi.Output.all(
-            args.storage.blob_endpoint, args.storage.queue_endpoint, args.access.client_id, args.bundle_sha256
+            args.storage.blob_endpoint,
+            args.storage.queue_endpoint,
+            args.access.client_id,
+            args.bundle_sha256,
+            args.store_url,
         )
 
-        def render(parts: list[str]) -> dict[str, str]:
-            blobs, queues, client_id, bundle = parts
+        def render(parts: list[Any]) -> dict[str, str]:
+            blobs, queues, client_id, bundle, store_url = parts
             profile = HostProfile(
                 stack=args.environment,
                 blob_endpoint=blobs,
@@ -179,13 +187,14 @@ class SchedulerHost(pulumi.ComponentResource):
                 port=args.host.port,
                 administrator=ADMINISTRATOR,
                 ssh_public_key=args.host.ssh_public_key,
+                store_url=store_url,
             )
             return extension_settings(OperatingSystem.LINUX, render_host_stage_0(profile))
 
         return known.apply(render)
 
 
-def _storage(host: SchedulerHostConfig, disk_id: pulumi.Input[str]) -> Any:
+def _storage(host: SchedulerHostConfig, disk: compute.Disk | None) -> Any:
     image = host.machine_image
     marketplace = {"publisher": image.publisher, "offer": image.offer, "sku": image.sku, "version": image.version}
     return {
@@ -203,8 +212,9 @@ def _storage(host: SchedulerHostConfig, disk_id: pulumi.Input[str]) -> Any:
                 "delete_option": compute.DiskDeleteOptionTypes.DETACH,
                 # The store is written through to the disk, or it is not written.
                 "caching": compute.CachingTypes.NONE,
-                "managed_disk": {"id": disk_id},
+                "managed_disk": {"id": disk.id},
             }
+            for disk in ([disk] if disk is not None else [])
         ],
     }
 

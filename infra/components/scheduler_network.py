@@ -17,17 +17,19 @@ NAT_ADDRESS = "pip-scheduler"
 
 _SSH = "22"
 _HTTPS = "443"
+_POSTGRESQL = "5432"
 _LOWEST_PRIORITY = 4096
 _FIRST_PRIORITY = 100
 
 
 @dataclass(frozen=True)
 class SchedulerNetworkArgs:
-    """`ssh_from` may log in; `batch`: the scheduler speaks to Azure Batch too."""
+    """`ssh_from` may log in; `batch`: the scheduler speaks to Azure Batch too; `database`: where its server is."""
 
     placement: Placement
     ssh_from: Sequence[IPv4Network] = ()
     batch: bool = False
+    database: IPv4Network | None = None
 
 
 class SchedulerNetwork(pulumi.ComponentResource):
@@ -44,7 +46,7 @@ class SchedulerNetwork(pulumi.ComponentResource):
             network_security_group_name=SCHEDULER_SECURITY_GROUP,
             resource_group_name=place.group_name,
             location=place.location,
-            security_rules=[*_inbound(args.ssh_from), *_outbound(place.location, batch=args.batch)],
+            security_rules=[*_inbound(args.ssh_from), *_outbound(args)],
             tags=place.tags,
             opts=within(self, place),
         )
@@ -119,19 +121,24 @@ def _inbound(ssh_from: Sequence[IPv4Network]) -> list[network.SecurityRuleArgsDi
     return [*logins, _rule("nothing-inbound", _LOWEST_PRIORITY, deny, inbound=True)]
 
 
-def _outbound(region: str, *, batch: bool) -> list[network.SecurityRuleArgsDict]:
+def _outbound(args: SchedulerNetworkArgs) -> list[network.SecurityRuleArgsDict]:
     """Let out to Azure's own services by their service tags, and to nothing else.
 
     Metadata, DNS and the machine agent's address are the platform's: rules do not apply to them unless named (docs:
     network security groups, "Azure platform considerations").
     """
     allow, deny = network.SecurityRuleAccess.ALLOW, network.SecurityRuleAccess.DENY
+    region = args.placement.location
     # VirtualNetwork: a private endpoint of storage lies there.
     tags = ["AzureResourceManager", f"Storage.{region}", "VirtualNetwork"]
-    if batch:
+    if args.batch:
         tags.append(f"BatchNodeManagement.{region}")
     services = [
         _rule(f"to-{tag.split('.')[0]}", _FIRST_PRIORITY + number, allow, destination=tag, ports=_HTTPS)
         for number, tag in enumerate(tags)
     ]
+    if args.database is not None:
+        where = str(args.database)
+        rule = _rule("to-database", _FIRST_PRIORITY + len(services), allow, destination=where, ports=_POSTGRESQL)
+        services.append(rule)
     return [*services, _rule("nothing-else-outbound", _LOWEST_PRIORITY, deny)]

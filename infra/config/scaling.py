@@ -13,11 +13,13 @@ from infra.config.section import Duration, Section
 from infra.findings import wrong
 from scheduler.policy import ScalingPolicy
 
+_TYPES: dict[Any, Any] = {timedelta: Duration, timedelta | None: Duration | None}
+
 
 def _section() -> type[Section]:
     hints = typing.get_type_hints(ScalingPolicy)
     fields: dict[str, Any] = {
-        field.name: (Duration if hints[field.name] is timedelta else hints[field.name], field.default)
+        field.name: (_TYPES.get(hints[field.name], hints[field.name]), field.default)
         for field in dataclasses.fields(ScalingPolicy)
     }
     return create_model("ScalingSection", __base__=Section, **fields)

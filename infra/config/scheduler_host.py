@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from infra.catalog import IMAGES, Image, find_image
+from infra.config.scheduler_database import DatabaseConfig
 from infra.config.section import Duration, Section, Tags, rule
 from infra.findings import choose, wrong
 from node_bootstrap.render import OperatingSystem
@@ -65,7 +66,8 @@ class SchedulerHostConfig(Section):
     """The machine that the scheduler runs on.
 
     `python` is the version of its image's Python, which the scheduler's packages are fetched for; only an image that
-    is not known here needs it. `port` is the loopback port that the scheduler answers on, 0 for any.
+    is not known here needs it. The store is on `data_disk`, or in `database` where that is written. `port` is the
+    loopback port that the scheduler answers on, 0 for any.
     """
 
     image: str = Field(DEFAULT_IMAGE, examples=[DEFAULT_IMAGE])
@@ -74,6 +76,7 @@ class SchedulerHostConfig(Section):
         None, validate_default=True, examples=["3.12"]
     )
     data_disk: DataDiskConfig = Field(DataDiskConfig(), examples=[{"size_gib": 32, "type": "Premium_LRS"}])
+    database: DatabaseConfig | None = Field(None, examples=[{"sku": "Standard_D2ds_v5", "storage_gib": 64}])
     interval: Duration = Field(timedelta(seconds=1), examples=["1s"])
     port: int = Field(8471, ge=0, le=65535, examples=[8471])
     ssh_public_key: (
@@ -135,6 +138,13 @@ class SchedulerHostConfig(Section):
     def _with_a_key(cls, value: tuple[IPv4Network, ...], info: ValidationInfo) -> tuple[IPv4Network, ...]:
         if value and "ssh_public_key" in info.data and info.data["ssh_public_key"] is None:
             raise wrong("nobody has a key to log in with", "write ssh_public_key too, or leave ssh_from out")
+        return value
+
+    @field_validator("database")
+    @classmethod
+    def _one_store(cls, value: DatabaseConfig | None, info: ValidationInfo) -> DatabaseConfig | None:
+        if value is not None and info.data.get("data_disk", DataDiskConfig()) != DataDiskConfig():
+            raise wrong("the store would be in two places: data_disk is written too", "leave one of them out")
         return value
 
     @property

@@ -35,6 +35,8 @@ from infra.local.machines import Machines
 from infra.local.permissions.access_log import AccessLog
 from infra.local.permissions.storage_permissions import StoragePermissions, Trust
 from infra.local.ports import bind
+from infra.local.postgres.front import Fronts
+from infra.local.postgres.servers import DatabaseServers
 from infra.local.services.access.authorization import Authorization
 from infra.local.services.batch import allocation as batch_allocation
 from infra.local.services.batch import nodes as batch_nodes
@@ -45,6 +47,7 @@ from infra.local.services.batch.nodes import BatchNodes
 from infra.local.services.batch.pools import BatchPools
 from infra.local.services.compute.service import Compute
 from infra.local.services.compute.settings import ComputeSettings
+from infra.local.services.databases.flexible_servers import FlexibleServers, admits
 from infra.local.services.network.service import Network
 from infra.local.services.network.usages import network_usages
 from infra.local.services.resources.deployments import Deployments
@@ -121,6 +124,10 @@ class LocalAzure:
         self.storage = Storage(
             self.store, servers, self.storage_permissions, UserCredential(self._issuer, own), own.object_id
         )
+        fronts = Fronts(self.certificates.certificate, self.certificates.key, self._issuer)
+        self.databases = FlexibleServers(
+            self.store, DatabaseServers(layout, fronts, lambda *asked: admits(self.store, *asked))
+        )
         self.batch_accounts = BatchAccounts(
             self.store, self.account.tenant_id, lambda: self.arm_url, self._start_delete
         )
@@ -141,6 +148,7 @@ class LocalAzure:
                 *authorization.types(),
                 *Network(self.store).types(),
                 *self.storage.types(),
+                *self.databases.types(),
                 *self.batch_accounts.types(),
                 *self._batch_pools.types(),
                 *BatchApplications(self.store, lambda: self._manager, str(self.certificates.bundle)).types(),
@@ -181,6 +189,7 @@ class LocalAzure:
             self.batch_nodes.power_on()
             self.layout.powered_off.unlink()
         await asyncio.to_thread(self.storage.start_all)
+        await asyncio.to_thread(self.databases.start_all)
         self.operations.start()
         running = [
             asyncio.create_task(server.serve(sockets=[self._sockets[name]])) for name, server in self._servers.items()
@@ -197,6 +206,7 @@ class LocalAzure:
             await asyncio.to_thread(self.operations.stop)
             self.machines.leave_running()
             self.storage.leave_running()
+            await asyncio.to_thread(self.databases.stop_all)
             self.store.close()
             for listener in self._sockets.values():
                 listener.close()

@@ -108,7 +108,9 @@ def show_environment() -> None:
 def logs(
     part: Annotated[
         str | None,
-        typer.Argument(help="daemon, requests, access, deletes, a storage account or a machine; without it, daemon."),
+        typer.Argument(
+            help="daemon, requests, access, deletes, a storage account, a database, a machine; if none, daemon."
+        ),
     ] = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = _LOG_LINES,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is added, until Ctrl-C.")] = False,
@@ -152,10 +154,11 @@ def _log_of(layout: Layout, part: str) -> Path:
         "access": layout.local / "access.jsonl",
         "deletes": layout.deletes_log,
     }
-    storage = {path.parent.name: path for path in layout.storage.glob("*/server.log")}
+    servers = (*layout.storage.glob("*/server.log"), *layout.databases.glob("*/server.log"))
+    storage = {path.parent.name: path for path in servers}
     machines = {path.parent.name: path for path in layout.instances.glob("*/console.log")}
     logs_by_name = machines | storage | own
-    path = logs_by_name.get(part.removeprefix("storage "))
+    path = logs_by_name.get(part.removeprefix("storage ").removeprefix("database "))
     if path is None:
         raise LocalAzureError(f"there is no log of '{part}' in {layout.local}; there are: {', '.join(logs_by_name)}")
     if not path.exists():

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from infra.local import toolchain
-from infra.local.layout import Layout
+from infra.local.layout import Layout, RunningState
 from infra.local.lock import require_running
 
 # The local stacks hold no secrets of worth, and a passphrase is needed to create one.
@@ -16,7 +16,11 @@ _PASSPHRASE = "local"  # noqa: S105 -- see above
 def environment(home: Path) -> dict[str, str]:
     """Return the variables to set; `LocalAzureError` when the local Azure of this home is not up."""
     layout = Layout(home.resolve())
-    state = require_running(layout)
+    return environment_at(layout, require_running(layout))
+
+
+def environment_at(layout: Layout, state: RunningState) -> dict[str, str]:
+    """Return the variables for a local Azure as its state says where it is, or where it comes back after a crash."""
     engine = str(toolchain.pulumi_command().parent)
     others = [part for part in os.environ.get("PATH", os.defpath).split(os.pathsep) if part != engine]
     path = os.pathsep.join([engine, *others])

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -16,7 +17,7 @@ import psutil
 from cryptography import x509
 
 from infra.local.layout import Layout, RunningState
-from infra.local.processes import INSTANCE_MARK, STORAGE_MARK, marked, of_folder
+from infra.local.processes import DATABASE_MARK, INSTANCE_MARK, STORAGE_MARK, marked, of_folder
 
 RESTART = "run: millpond local up"
 _PATIENCE_SECONDS = 2.0
@@ -44,7 +45,7 @@ def look(layout: Layout, state: RunningState) -> tuple[Part, ...]:
     with ThreadPoolExecutor(len(questions) + 1) as threads:
         storage = threads.submit(_storage, layout)
         parts = [answer.result() for answer in [threads.submit(question) for question in questions]]
-        return (*parts, *storage.result())
+        return (*parts, *storage.result(), *databases(layout))
 
 
 def left_behind(layout: Layout) -> tuple[int, int]:
@@ -101,6 +102,26 @@ def _certificate(layout: Layout) -> Part:
     if end <= dt.datetime.now(dt.UTC):
         return Part("certificate", healthy=False, detail=f"{path} expired on {end:%Y-%m-%d}", recovery=renew)
     return Part("certificate", healthy=True, detail=f"valid until {end:%Y-%m-%d}")
+
+
+def databases(layout: Layout) -> list[Part]:
+    """Find each database server by its process, and see that its front lets clients in."""
+    servers = {environment.get(DATABASE_MARK) for _, environment in marked(of_folder(layout.local))}
+    folders = sorted(folder for folder in layout.databases.glob("*") if (folder / "port").exists())
+    return [_database(folder, lives=folder.name in servers) for folder in folders]
+
+
+def _database(folder: Path, *, lives: bool) -> Part:
+    name = f"database {folder.name}"
+    place = f"127.0.0.1:{(folder / 'port').read_text().strip()}"
+    log = f"; log: {folder / 'server.log'}"
+    if not lives:
+        return Part(name, healthy=False, detail=f"its server is not running{log}", recovery=RESTART)
+    try:
+        socket.create_connection(("127.0.0.1", int(place.rpartition(":")[2])), _PATIENCE_SECONDS).close()
+    except OSError as error:
+        return Part(name, healthy=False, detail=f"{place} does not answer: {error}{log}", recovery=RESTART)
+    return Part(name, healthy=True, detail=place)
 
 
 def _storage(layout: Layout) -> list[Part]:

@@ -67,6 +67,11 @@ class Layout:
         return self.local / "storage"
 
     @property
+    def databases(self) -> Path:
+        """One folder a database server."""
+        return self.local / "databases"
+
+    @property
     def requests_log(self) -> Path:
         """One line a request to the resource manager."""
         return self.local / "requests.jsonl"

@@ -16,6 +16,7 @@ from infra.local.layout import FOLDER_MARK
 
 INSTANCE_MARK = "MILLPOND_INSTANCE"
 STORAGE_MARK = "MILLPOND_STORAGE_ACCOUNT"
+DATABASE_MARK = "MILLPOND_DATABASE_SERVER"
 ROOT_MARK = "MILLPOND_ROOT"
 # Part of the node protocol: only processes of tasks have it.
 TASK_MARK = "MILLPOND_TASK_INDEX"

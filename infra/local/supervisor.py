@@ -17,6 +17,7 @@ from infra.local.health import left_behind, look
 from infra.local.layout import FOLDER_MARK, Layout, LocalAzureError, RunningState, read_state
 from infra.local.lock import is_held, running
 from infra.local.processes import (
+    DATABASE_MARK,
     INSTANCE_MARK,
     Environment,
     disown,
@@ -101,6 +102,7 @@ def _of_daemon(layout: Layout) -> Callable[[Environment], bool]:
     return lambda environment: (
         environment.get(FOLDER_MARK) == folder
         and "AZURITE_ACCOUNTS" not in environment
+        and DATABASE_MARK not in environment
         and INSTANCE_MARK not in environment
     )
 

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +13,7 @@ from typing import TypeVar
 from node_bootstrap.protocol import (
     INPUTS,
     Outcome,
+    ParameterRows,
     ProtocolError,
     ResolvedInputs,
     TaskDefinition,
@@ -21,6 +22,7 @@ from node_bootstrap.protocol import (
     TaskReport,
     decode,
     definition_blob,
+    file_blob,
     resolved_blob,
     sha256_hex,
 )
@@ -30,6 +32,7 @@ from node_bootstrap.runner.events import TaskEnded
 from node_bootstrap.runner.follow import LogFollower
 from node_bootstrap.runner.packages import PackageCache
 from node_bootstrap.runner.packs import Uploader
+from node_bootstrap.runner.parameters import from_axes, from_table, part_of, with_parameters
 from node_bootstrap.runner.process_tree import Orphans, end_marked
 from node_bootstrap.runner.settings import RunnerSettings
 from node_bootstrap.runner.staging import Stager, StagingError
@@ -37,7 +40,7 @@ from node_bootstrap.runner.storage import Storage, StorageError
 from node_bootstrap.runner.task_files import KeptFiles, TaskFolder, TaskFolders, kept_files
 from node_bootstrap.runner.task_process import Command, Ending, TaskProcess
 
-_Kind = TypeVar("_Kind", TaskDefinition, ResolvedInputs)
+_Kind = TypeVar("_Kind", TaskDefinition, ResolvedInputs, ParameterRows)
 
 _LOG = logging.getLogger(__name__)
 
@@ -143,15 +146,21 @@ class Executor:
     ) -> tuple[Ending, KeptFiles]:
         definition = self._definition(message)
         inputs = self._inputs(message)
-        self._stager.stage(definition.resource_files, inputs.files, folder.working_directory)
+        own = (file for files in inputs.own if files.task_id == task.task_id for file in files.files)
+        self._stager.stage(definition.resource_files, (*inputs.files, *own), folder.working_directory)
+        self._stager.write(inputs.texts, folder.working_directory)
         folder.hand_to(self._account)
+        definition = self._with_parameters(definition, task)
         follower = LogFollower(self._storage, run_id, message, task, (folder.stdout, folder.stderr))
         with self._packages.use(definition.application_packages) as packages:
             command = self._command(message, definition, task, folder, packages)
             ending = process.run(command, definition.exit_codes, follower.meanwhile)
         # What a run that failed has written is of no use to anyone but a person; its logs are.
         patterns = definition.output_patterns if ending.outcome in {Outcome.SUCCESS, Outcome.IGNORABLE} else ()
-        return ending, kept_files(folder, patterns, follower.finish())
+        kept = kept_files(folder, patterns, follower.finish())
+        if kept.unmatched and not ending.reason:
+            ending = replace(ending, reason=f"no file matches {', '.join(map(repr, kept.unmatched))} of its outputs")
+        return ending, kept
 
     def _command(
         self,
@@ -175,13 +184,25 @@ class Executor:
             limit_seconds=definition.wall_clock_limit_seconds,
         )
 
+    def _with_parameters(self, definition: TaskDefinition, task: TaskRef) -> TaskDefinition:
+        index = task.task_id - definition.first_task_id
+        if definition.table is None:
+            return with_parameters(definition, from_axes(definition, index))
+        part, row = part_of(definition.table, index)
+        rows = self._record(ParameterRows, file_blob(part), part)
+        return with_parameters(definition, from_table(definition.table, rows, row))
+
     def _definition(self, message: TaskMessage) -> TaskDefinition:
         return self._record(TaskDefinition, definition_blob(message.definition), message.definition)
 
     def _inputs(self, message: TaskMessage) -> ResolvedInputs:
-        if message.inputs is None:
+        shared, own = self._resolved(message.inputs), self._resolved(message.own_inputs)
+        return replace(shared, own=own.own)
+
+    def _resolved(self, sha256: str | None) -> ResolvedInputs:
+        if sha256 is None:
             return ResolvedInputs(())
-        return self._record(ResolvedInputs, resolved_blob(message.inputs), message.inputs)
+        return self._record(ResolvedInputs, resolved_blob(sha256), sha256)
 
     def _record(self, kind: type[_Kind], blob: str, sha256: str) -> _Kind:
         """Give what a blob of `inputs` says; read once for all tasks that name it."""

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from node_bootstrap.protocol import FileRef
+from node_bootstrap.protocol import FileRef, TextFile
 from node_bootstrap.runner.storage import Storage, StorageError
 
 # Many small inputs lie beside each other in one pack: one request reads them together.
@@ -40,7 +40,7 @@ class Stager:
     def stage(self, shared: Iterable[FileRef], own: Iterable[FileRef], directory: Path) -> None:
         """Bring `shared` files by way of the cache, `own` ones straight. Raises `StagingError` or `OSError`."""
         for ref in shared:
-            target = _target(directory, ref)
+            target = _target(directory, ref.path)
             self._make_room()
             try:
                 _copy(self._cached(ref), target)
@@ -48,6 +48,11 @@ class Stager:
                 _copy(self._cached(ref), target)
         for group in _neighbours(own):
             self._bring(group, directory)
+
+    def write(self, texts: Iterable[TextFile], directory: Path) -> None:
+        """Write files whose content came with the record that names them."""
+        for file in texts:
+            _target(directory, file.path).write_text(file.text, encoding="utf-8", newline="")
 
     def download(self, ref: FileRef, path: Path) -> None:
         """Bring one file to a path, verified. Raises `StagingError` or `OSError`."""
@@ -74,13 +79,13 @@ class Stager:
     def _bring(self, group: list[FileRef], directory: Path) -> None:
         first, last = group[0], group[-1]
         if len(group) == 1:
-            self.download(first, _target(directory, first))
+            self.download(first, _target(directory, first.path))
             return
         data = memoryview(self._read(first, first.offset, last.offset + last.length - first.offset))
         for ref in group:
             part = data[ref.offset - first.offset :][: ref.length]
             _verify(ref, hashlib.sha256(part).hexdigest())
-            _target(directory, ref).write_bytes(part)
+            _target(directory, ref.path).write_bytes(part)
 
     def _read(self, ref: FileRef, offset: int, length: int) -> bytes:
         try:
@@ -107,10 +112,10 @@ def within(directory: Path, path: str) -> Path | None:
     return directory.joinpath(*parts)
 
 
-def _target(directory: Path, ref: FileRef) -> Path:
-    target = within(directory, ref.path)
+def _target(directory: Path, path: str) -> Path:
+    target = within(directory, path)
     if target is None:
-        raise StagingError(f"the input {ref.path!r} would lie outside of the working directory", permanent=True)
+        raise StagingError(f"the input {path!r} would lie outside of the working directory", permanent=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     return target
 

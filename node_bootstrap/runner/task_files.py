@@ -107,10 +107,14 @@ class KeptFile:
 
 @dataclass(frozen=True, slots=True)
 class KeptFiles:
-    """What a run leaves: its files, in order of name; the folder, while it is needed for them."""
+    """What a run leaves: its files, in order of name; the folder, while it is needed for them.
+
+    `unmatched` are the output patterns that no file matches.
+    """
 
     folder: TaskFolder | None
     files: tuple[KeptFile, ...]
+    unmatched: tuple[str, ...] = ()
 
 
 class TaskFolders:
@@ -159,9 +163,10 @@ def kept_files(folder: TaskFolder, patterns: Sequence[str], followed: Mapping[st
         if path.exists()
     ]
     directory = folder.working_directory
-    outputs = {_name(path.relative_to(directory)): path for path in _matches(directory, patterns)}
+    matches = {pattern: list(_matches(directory, pattern)) for pattern in patterns}
+    outputs = {_name(path.relative_to(directory)): path for found in matches.values() for path in found}
     files += [KeptFile(name, path, path.stat().st_size) for name, path in sorted(outputs.items())]
-    return KeptFiles(folder, tuple(files))
+    return KeptFiles(folder, tuple(files), tuple(pattern for pattern, found in matches.items() if not found))
 
 
 def _name(path: Path) -> str:
@@ -183,11 +188,10 @@ def _bytes(file: KeptFile) -> bytes:
     return file.path.read_bytes() if file.size else b""
 
 
-def _matches(directory: Path, patterns: Sequence[str]) -> Iterator[Path]:
+def _matches(directory: Path, pattern: str) -> Iterator[Path]:
+    if within(directory, pattern) is None:
+        return
     inside = directory.resolve()
-    for pattern in patterns:
-        if within(directory, pattern) is None:
-            continue
-        for path in directory.glob(pattern):
-            if path.is_file() and path.resolve().is_relative_to(inside):
-                yield path
+    for path in directory.glob(pattern):
+        if path.is_file() and path.resolve().is_relative_to(inside):
+            yield path

@@ -64,11 +64,24 @@ ln -sfn "$here" "$root/opt/millpond/current"
 record 0
 
 begin disk
-if [[ -n "${MILLPOND_DATA_DISK_0:-}" ]]; then
+database="$(setting store_url)"
+if [[ -n "$database" ]]; then
+  # What is kept here is the present address of the API alone.
+  echo "the store is in a database; no data disk is needed"
+  data="$state/data"
+  mkdir -p "$data"
+  if [[ -n "$owns_machine" ]]; then
+    chown "$account:$account" "$data"
+    chmod 700 "$data"
+  fi
+  store=("$database" --store-sign-in entra)
+elif [[ -n "${MILLPOND_DATA_DISK_0:-}" ]]; then
   data="$MILLPOND_DATA_DISK_0"
   mkdir -p "$data"
+  store=("sqlite:///$data/scheduler.sqlite")
 else
   data="$state/data"
+  store=("sqlite:///$data/scheduler.sqlite")
   bash "$here/data-disk.sh" "$data"
   chown "$account:$account" "$data"
   chmod 700 "$data"
@@ -84,21 +97,26 @@ stack="$(setting stack)"
   printf 'export PYTHONPATH=%q MILLPOND_HOME=%q MILLPOND_STACK=%q AZURE_CLIENT_ID=%q\n' \
     "$here:$here/site" "$data/home" "$stack" "$(setting identity_client_id)"
   # Without words it is the service; with words, a command for the people who are logged in.
-  printf '[[ $# -gt 0 ]] || set -- scheduler run --settings-url %q --store %q --interval %q --port %q\n' \
-    "$(setting settings_url)" "sqlite:///$data/scheduler.sqlite" "$(setting interval_seconds)" "$(setting port)"
+  printf '[[ $# -gt 0 ]] || set -- scheduler run --settings-url %q --interval %q --port %q --store' \
+    "$(setting settings_url)" "$(setting interval_seconds)" "$(setting port)"
+  printf ' %q' "${store[@]}"
+  printf '\n'
   echo 'exec python3 -P -m scheduler "$@"'
 } >"$launcher.part"
 chmod 755 "$launcher.part"
 mv "$launcher.part" "$launcher"
 if [[ -n "$owns_machine" ]]; then
+  on_disk=""
+  if [[ -z "$database" ]]; then
+    # Never on the wrong disk: an empty store would begin another life.
+    on_disk="RequiresMountsFor=$data"$'\n'"AssertPathIsMountPoint=$data"
+  fi
   cat >/etc/systemd/system/$service.service <<UNIT
 [Unit]
 Description=Millpond scheduler
 After=network-online.target
 Wants=network-online.target
-RequiresMountsFor=$data
-# Never on the wrong disk: an empty store would begin another life.
-AssertPathIsMountPoint=$data
+$on_disk
 StartLimitIntervalSec=0
 
 [Service]

@@ -6,12 +6,14 @@ Statuses and codes: the error envelope of ARM and of storage; the codes of a ref
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from http import HTTPStatus
 from types import MappingProxyType
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
 from scheduler.errors import (
+    THROTTLED_FOR,
     AccessDeniedError,
     CapacityError,
     CapacityErrorKind,
@@ -20,6 +22,7 @@ from scheduler.errors import (
     MillpondError,
     NotFoundError,
     PreconditionError,
+    ThrottledError,
     UnavailableError,
 )
 
@@ -38,6 +41,8 @@ _NOT_ALLOWED = "OperationNotAllowed"
 # Another operation on the same thing is under way: nothing is wrong, and later it works.
 _BUSY_CODES = frozenset({"AnotherOperationInProgress", "OperationPreempted", "RetryableError"})
 _SERVER_ERRORS = 500
+# A header that asks for longer is no answer to go by.
+_LONGEST_WAIT = timedelta(hours=1)
 
 
 @contextmanager
@@ -79,10 +84,8 @@ def _by_status(error: HttpResponseError, status: int, what: str) -> MillpondErro
     kind = _capacity_kind(code, str(error.message))
     if kind is not None:
         return CapacityError(kind, text)
-    if code in _BUSY_CODES or status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}:
-        return UnavailableError(f"{text}; try again later")
-    if status >= _SERVER_ERRORS:
-        return UnavailableError(f"{text}; nothing is known of its state now")
+    if (unknown := _unknown(error, status, code, text)) is not None:
+        return unknown
     match status:
         case HTTPStatus.NOT_FOUND:
             return NotFoundError(text)
@@ -94,6 +97,28 @@ def _by_status(error: HttpResponseError, status: int, what: str) -> MillpondErro
             return AccessDeniedError(f"{text}; the identity lacks a role here, or a new role has not spread yet")
         case _:
             return InvalidRequestError(text)
+
+
+def _unknown(error: HttpResponseError, status: int, code: str, text: str) -> UnavailableError | None:
+    """Give the error of an answer that says nothing of the thing's state."""
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        wait = _retry_after(error)
+        return ThrottledError(f"{text}; asked again after {wait.total_seconds():g} s", wait)
+    if code in _BUSY_CODES or status == HTTPStatus.REQUEST_TIMEOUT:
+        return UnavailableError(f"{text}; try again later")
+    if status >= _SERVER_ERRORS:
+        return UnavailableError(f"{text}; nothing is known of its state now")
+    return None
+
+
+def _retry_after(error: HttpResponseError) -> timedelta:
+    """Read for how long the service asks to be left alone, in seconds or by a header of its own in milliseconds."""
+    headers = getattr(error.response, "headers", None) or {}
+    for name, unit in (("x-ms-retry-after-ms", timedelta(milliseconds=1)), ("retry-after", timedelta(seconds=1))):
+        value = str(headers.get(name, ""))
+        if value.isascii() and value.isdigit():
+            return min(int(value), _LONGEST_WAIT // unit) * unit
+    return THROTTLED_FOR
 
 
 def _capacity_kind(code: str, message: str) -> CapacityErrorKind | None:

@@ -4,15 +4,17 @@ import binascii
 from base64 import b64decode
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
+from azure.core import MatchConditions
 from azure.core.credentials import TokenCredential
 from azure.storage.blob import BlobClient, BlobServiceClient
 from azure.storage.queue import QueueClient, QueueServiceClient, TextBase64EncodePolicy
 
 from node_bootstrap.protocol import EVENTS_QUEUE, MAX_MESSAGE_BYTES
 from scheduler.adapters.azure_errors import translated
-from scheduler.errors import InvalidRequestError, MillpondError, NotFoundError
+from scheduler.errors import InvalidRequestError, MillpondError, NotFoundError, PreconditionError
 from scheduler.ports.storage import BlobEntry, ReceivedEvent
 
 # A step must not be blocked for minutes (an SDK's defaults: 20 s to connect, 60 s to read, three tries that back off
@@ -30,6 +32,8 @@ STORAGE_OPTIONS: dict[str, Any] = {
 _EVENT_VISIBILITY_SECONDS = 30
 # The service gives at most 32 messages a call.
 _MOST_MESSAGES = 32
+# As much as one listing gives (docs: List Blobs, maxresults).
+_MOST_ENTRIES = 5000
 _FOREVER = -1
 # Requests under way at once where many are asked for: what they cost is waiting. The SDK keeps ten connections a host.
 _AT_ONCE = 8
@@ -157,19 +161,34 @@ class AzureBlobs:
         with translated(f"writing blob {container}/{name}"):
             self._blob(container, name).upload_blob(data, overwrite=True)
 
-    def list(self, container: str, prefix: str) -> tuple[BlobEntry, ...]:
+    def list(self, container: str, prefix: str, limit: int | None = None) -> tuple[BlobEntry, ...]:
         """List blobs whose names begin with the prefix, in order of name."""
+        page = None if limit is None else min(limit, _MOST_ENTRIES)
         with translated(f"listing blobs {container}/{prefix}*"):
-            found = self._service.get_container_client(container).list_blobs(name_starts_with=prefix)
+            client = self._service.get_container_client(container)
+            found = islice(client.list_blobs(name_starts_with=prefix, results_per_page=page), limit)
             return tuple(BlobEntry(item.name, item.last_modified, item.size, item.etag) for item in found)
 
-    def delete(self, container: str, name: str) -> None:
+    def touch(self, container: str, name: str) -> None:
+        """Give a blob a new last-modified and a new ETag: writing its metadata does, and is free of its content."""
+        with translated(f"touching blob {container}/{name}"):
+            self._blob(container, name).set_blob_metadata({})
+
+    def delete(self, container: str, name: str, etag: str | None = None) -> None:
         """Delete a blob; no error when it is gone."""
+        condition: dict[str, Any] = {}
+        if etag is not None:  # a listing gives it without the quotes that a condition needs
+            quoted = '"' + etag.strip('"') + '"'
+            condition = {"etag": quoted, "match_condition": MatchConditions.IfNotModified}
         try:
             with translated(f"deleting blob {container}/{name}"):
-                self._blob(container, name).delete_blob()
+                self._blob(container, name).delete_blob(**condition)
         except NotFoundError:
             return
+        except PreconditionError:  # of a blob that is gone, too
+            with translated(f"looking for blob {container}/{name}"):
+                if self._blob(container, name).exists():
+                    raise
 
     def _blob(self, container: str, name: str) -> BlobClient:
         return self._service.get_blob_client(container, name)

@@ -203,13 +203,20 @@ class MemoryBlobs:
         entry = BlobEntry(name, self._clock.now(), len(data), f'"{next(self._versions)}"')
         self._blobs(container)[name] = _Blob(data, entry)
 
-    def list(self, container: str, prefix: str) -> tuple[BlobEntry, ...]:
+    def list(self, container: str, prefix: str, limit: int | None = None) -> tuple[BlobEntry, ...]:
         """List blobs whose names begin with the prefix, in order of name."""
         blobs = self._blobs(container)
-        return tuple(blobs[name].entry for name in sorted(blobs) if name.startswith(prefix))
+        return tuple(blobs[name].entry for name in sorted(blobs) if name.startswith(prefix))[:limit]
 
-    def delete(self, container: str, name: str) -> None:
-        """Delete a blob; no error when it is gone."""
+    def touch(self, container: str, name: str) -> None:
+        """Give a blob a new last-modified and a new ETag."""
+        self.write(container, name, self._blob(container, name).data)
+
+    def delete(self, container: str, name: str, etag: str | None = None) -> None:
+        """Delete a blob, as it is or as it was read; no error when it is gone."""
+        blob = self._blobs(container).get(name)
+        if blob is not None and etag is not None and blob.entry.etag != etag:
+            raise PreconditionError(f"blob {container}/{name} has changed since it was read")
         self._blobs(container).pop(name, None)
 
     def digest(self, container: str) -> str:

@@ -8,6 +8,7 @@ from fastapi import Body, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from node_bootstrap.protocol import FileRef
 from scheduler.api.files import part_response, whole_response
 from scheduler.api.guard import LoopbackGuard
 from scheduler.api.page.routes import add_page
@@ -16,6 +17,7 @@ from scheduler.api.problem import MEDIA_TYPE, Problem, problem, problem_of
 from scheduler.errors import MillpondError
 from scheduler.insight import MAX_PART_BYTES
 from scheduler.model import (
+    Application,
     Decision,
     Job,
     NewJob,
@@ -49,6 +51,7 @@ def create_app(service: JobService, token: str, now: Callable[[], datetime] = la
     app.add_exception_handler(HTTPException, _on_no_route)
     _add_job_routes(app, service)
     _add_task_routes(app, service)
+    _add_application_routes(app, service)
     _add_pool_routes(app, service)
     _add_insight_routes(app, service)
     add_page(app, service, sessions, now)
@@ -111,6 +114,22 @@ def _add_task_routes(app: FastAPI, service: JobService) -> None:
     @app.get("/v1/jobs/{job_id}/outputs")
     def list_outputs(job_id: str, task_id: int | None = None) -> tuple[OutputFile, ...]:
         return service.list_outputs(job_id, task_id)
+
+
+def _add_application_routes(app: FastAPI, service: JobService) -> None:
+    @app.put("/v1/applications/{name}/{version}")
+    def put_application(
+        name: str, version: str, file: Annotated[FileRef, Body(embed=True)], default: Annotated[bool, Body()] = False
+    ) -> Application:
+        return service.put_application(name, version, file, default=default)
+
+    @app.get("/v1/applications")
+    def list_applications() -> tuple[Application, ...]:
+        return service.list_applications()
+
+    @app.delete("/v1/applications/{name}/{version}", status_code=204)
+    def delete_application(name: str, version: str) -> None:
+        service.delete_application(name, version)
 
 
 def _add_pool_routes(app: FastAPI, service: JobService) -> None:

@@ -9,10 +9,12 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
+from node_bootstrap.protocol import FileRef
 from scheduler.api.files import part_of
 from scheduler.api.problem import error_of
 from scheduler.errors import UnavailableError
 from scheduler.model import (
+    Application,
     Decision,
     Job,
     NewJob,
@@ -37,6 +39,8 @@ _JOBS: TypeAdapter[tuple[Job, ...]] = TypeAdapter(tuple[Job, ...])
 _TASK = TypeAdapter(Task)
 _TASKS: TypeAdapter[tuple[Task, ...]] = TypeAdapter(tuple[Task, ...])
 _OUTPUTS: TypeAdapter[tuple[OutputFile, ...]] = TypeAdapter(tuple[OutputFile, ...])
+_APPLICATION = TypeAdapter(Application)
+_APPLICATIONS: TypeAdapter[tuple[Application, ...]] = TypeAdapter(tuple[Application, ...])
 _POOLS: TypeAdapter[tuple[PoolView, ...]] = TypeAdapter(tuple[PoolView, ...])
 _NODES: TypeAdapter[tuple[Node, ...]] = TypeAdapter(tuple[Node, ...])
 _DECISIONS: TypeAdapter[tuple[Decision, ...]] = TypeAdapter(tuple[Decision, ...])
@@ -135,6 +139,19 @@ class HttpJobService:
     def list_outputs(self, job_id: str, task_id: int | None = None) -> tuple[OutputFile, ...]:
         """Give committed files."""
         return self._record(_OUTPUTS, "GET", f"/v1/jobs/{_segment(job_id)}/outputs", query={"task_id": task_id})
+
+    def put_application(self, name: str, version: str, file: FileRef, *, default: bool = False) -> Application:
+        """Record a version of an application."""
+        path = f"/v1/applications/{_segment(name)}/{_segment(version)}"
+        return self._record(_APPLICATION, "PUT", path, body=to_json({"file": file, "default": default}))
+
+    def list_applications(self) -> tuple[Application, ...]:
+        """Give every version of every application."""
+        return self._record(_APPLICATIONS, "GET", "/v1/applications")
+
+    def delete_application(self, name: str, version: str) -> None:
+        """Remove a version."""
+        self._send("DELETE", f"/v1/applications/{_segment(name)}/{_segment(version)}")
 
     def list_pools(self) -> tuple[PoolView, ...]:
         """Give every pool."""

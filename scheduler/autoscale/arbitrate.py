@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from scheduler.autoscale.assess import Assessment
 from scheduler.autoscale.desire import Desire
@@ -136,12 +136,12 @@ def _drain_idle(policy: ScalingPolicy, wanted: Desire, known: tuple[Assessment, 
     slots = sum(each.serving_slots for each in known)
     nodes = sum(each.serving for each in known)
     for each in reversed(known):
-        idle = [node for node in each.working if _idle_too_long(node, policy, now)]
+        idle = [node for node in each.working if _idle_too_long(node, each.idle.limit, now)]
         idle.sort(key=lambda node: (node.idle_since, node.node_id))
         spare_slots = (slots - wanted.slots) // each.group.task_slots
         count = max(0, min(len(idle), spare_slots, nodes - policy.min_nodes))
         if count:
-            sentence = f"no message held for {policy.idle_timeout.total_seconds():g} s; {wanted.sentence}"
+            sentence = f"no message held for {each.idle.sentence}; {wanted.sentence}"
             actions.append(
                 Drain(each.group.key, tuple(sorted(_names(tuple(idle[:count])))), Reason(ReasonKind.IDLE, sentence))
             )
@@ -150,8 +150,8 @@ def _drain_idle(policy: ScalingPolicy, wanted: Desire, known: tuple[Assessment, 
     return actions
 
 
-def _idle_too_long(node: Node, policy: ScalingPolicy, now: datetime) -> bool:
-    return node.idle_since is not None and not node.held and now - node.idle_since >= policy.idle_timeout
+def _idle_too_long(node: Node, limit: timedelta, now: datetime) -> bool:
+    return node.idle_since is not None and not node.held and now - node.idle_since >= limit
 
 
 def _remove(each: Assessment, taken_back: set[str]) -> list[Action]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+from scheduler.autoscale.idle import IdleLimit, idle_limit
 from scheduler.autoscale.plan import GroupFleet, GroupHistory, Reason, ReasonKind
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import Node, NodeGroup, NodePhase
@@ -32,6 +33,7 @@ class Assessment:
     ordered     nodes asked for that are not listed yet and may still be expected
     asked_for   machines there are or will be, those being removed included
     room        how many more may be asked for, the pool's bounds aside; where it is 0, `blocked` says why
+    idle        how long one of its nodes is kept without work
     """
 
     group: NodeGroup
@@ -47,6 +49,7 @@ class Assessment:
     asked_for: int
     room: int
     blocked: Reason | None
+    idle: IdleLimit
 
     @property
     def serving(self) -> int:
@@ -90,6 +93,7 @@ def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now:
         asked_for=asked_for,
         room=room,
         blocked=blocked,
+        idle=idle_limit(policy, history.boot_time),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -125,6 +125,7 @@ class GroupHistory:
     failed_boots     boots in a row, up to now, that ended without a status; the last failed at `failed_boot_at`
     refused_at       when the cloud last refused nodes, with its kind and words; None once it has given some since
     ordered_at       when capacity was last raised
+    boot_time        median of the newest boots, from being listed to the first status; None while there was none
     """
 
     failed_boots: int = 0
@@ -133,3 +134,4 @@ class GroupHistory:
     refused_kind: CapacityErrorKind | None = None
     refused_message: str = ""
     ordered_at: datetime | None = None
+    boot_time: timedelta | None = None

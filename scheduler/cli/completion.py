@@ -13,7 +13,7 @@ from scheduler.errors import MillpondError
 from scheduler.model import NodePhase
 
 # Somebody waits with a finger on the key: better no names than late ones.
-_PATIENCE_SECONDS = 0.7
+_PATIENCE_SECONDS = 2.0
 _MOST = 200
 
 Item = tuple[str, str]

@@ -50,11 +50,18 @@ def download(
 ) -> tuple[Path, ...]:
     """Fetch files into a folder; each appears whole, under its final name, after its hash is found right.
 
-    Every name is checked before the first byte is fetched.
+    Every name is checked before the first byte is fetched. What is there already with the right hash is not fetched
+    again, so that an interrupted download goes on by the same command.
     """
     places = [(output.file, folder / relative_path(output)) for output in outputs]
     folder.mkdir(parents=True, exist_ok=True)
     root = folder.resolve()
+    missing = []
+    for file, place in places:
+        if _is_whole(place, file):
+            done(place)
+        else:
+            missing.append((file, place))
 
     def fetch(span: _Span) -> None:
         data = blobs.read_range(span.container, span.blob, span.offset, span.length) if span.length else b""
@@ -63,9 +70,13 @@ def download(
             _keep(data[start : start + file.length], file, place, root)
             done(place)
 
-    with ThreadPoolExecutor(max_workers=_WORKERS) as workers:
-        for _ in workers.map(fetch, _spans(places)):
+    workers = ThreadPoolExecutor(max_workers=_WORKERS)
+    try:
+        for _ in workers.map(fetch, _spans(missing)):
             pass
+    finally:
+        # After an error or Ctrl-C nothing that waits is begun.
+        workers.shutdown(cancel_futures=True)
     return tuple(place for _, place in places)
 
 
@@ -98,6 +109,13 @@ def _spans(places: list[tuple[FileRef, Path]]) -> Iterator[_Span]:
 def _span(gathered: list[tuple[FileRef, Path]], end: int) -> _Span:
     first = gathered[0][0]
     return _Span(first.container, first.blob, first.offset, end - first.offset, tuple(gathered))
+
+
+def _is_whole(place: Path, file: FileRef) -> bool:
+    try:
+        return place.stat().st_size == file.length and sha256_hex(place.read_bytes()) == file.sha256
+    except OSError:
+        return False
 
 
 def _keep(data: bytes, file: FileRef, place: Path, root: Path) -> None:

@@ -35,7 +35,6 @@ Stack = Annotated[
     typer.Option("--stack", envvar="MILLPOND_STACK", help="The deployment to speak to.", autocompletion=stack_names),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-
 DEFAULT_STACK = "local"
 
 _ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -5,12 +5,16 @@
     priority: 0                      # higher goes first
     parameters: {tasks: 24}          # with defaults; `--set tasks=48` changes one; null means: must be set
     files: [simulate.py]             # put into every task's working directory; or {name there: path here}
+    applications: [tool:1.2]         # uploaded before by `millpond application upload`; `tool` alone is its default
     steps:
       - name: simulate
         array: ${{ parameters.tasks }}          # this many tasks; MILLPOND_TASK_INDEX tells them apart
+        sweep: {alpha: [0.1, 0.2], seed: {from: 1, to: 1000}}   # or so: a task each combination, the last axis
+                                                # fastest; or the name of a CSV file, a task each row
         command: [python3, simulate.py]         # words, or one text that is split into words; no shell is run
         files: {model.json: data/model.json}    # besides those of the job
-        environment: {MODE: fast}
+        environment: {MODE: fast}               # ${{ sweep.alpha }} may stand in command and environment, and each
+                                                # task finds it as MILLPOND_PARAMETER_ALPHA, too
         outputs: ["*.bin"]                      # patterns of files to keep; stdout.txt and stderr.txt are always kept
         wall_clock_limit: 10m                   # a number with s, m, h or d
         retries: 3                              # of a task that failed by its own fault
@@ -19,13 +23,19 @@
       - name: merge
         command: python3 merge.py
         inputs_from: [simulate]                 # its outputs, as simulate/<task index>/<path>; waits for it, too
-        depends_on: [simulate]                  # waits for it without its outputs
+        depends_on: [simulate]                  # waits for it without its outputs; for single tasks of it:
+                                                #   {step: simulate, tasks: "0-9, 15"}   those of these indices
+                                                #   {step: simulate, each: true}         task i for task i alone
+        when: {at_least: 95%}                   # starts when all have ended and so many have succeeded; the others'
+                                                # indices are in simulate/missing.txt. Or: all (default), any_end
 
 Paths here are relative to the job file. Every finding is reported at once.
 """
 
+import math
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,7 +45,10 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from scheduler.cli.job_dependencies import ALL, Dependencies, When
+from scheduler.cli.job_dependencies import findings as dependency_findings
 from scheduler.cli.parameters import ParameterError, Scalar, merge, substitute, written
+from scheduler.cli.sweep import Axes, Numbers, Table, holds_reference, name_findings, read_table, unknown_references
 from scheduler.errors import InvalidRequestError
 
 _Item = TypeVar("_Item")
@@ -120,10 +133,13 @@ class JobStep(_Part):
 
     name: _Name
     command: Annotated[tuple[_Text, ...], BeforeValidator(_words), AfterValidator(_some)]
-    array: Annotated[int, Field(ge=1, le=_MAX_ARRAY)] = 1
-    depends_on: tuple[str, ...] = ()
+    array: Annotated[int, Field(ge=1, le=_MAX_ARRAY)] | None = None
+    sweep: Axes | str | None = None
+    depends_on: Dependencies = ()
+    when: When = ALL
     inputs_from: tuple[str, ...] = ()
     files: _Files = {}
+    applications: tuple[str, ...] = ()
     environment: dict[str, _Text] = {}
     outputs: tuple[Annotated[str, AfterValidator(_pattern)], ...] = ()
     wall_clock_limit: _Duration | None = None
@@ -140,6 +156,7 @@ class JobFile(_Part):
     priority: int = 0
     parameters: dict[str, Scalar | None] = {}
     files: _Files = {}
+    applications: tuple[str, ...] = ()
     steps: Annotated[tuple[JobStep, ...], AfterValidator(_some)]
 
 
@@ -149,6 +166,11 @@ class LoadedJob:
 
     job: JobFile
     folder: Path
+    tables: dict[str, Table]
+
+    def count_of(self, step: JobStep) -> int:
+        """Say how many tasks a step has."""
+        return _count(step, self.tables)
 
     def files_of(self, step: JobStep) -> dict[str, Path]:
         """Give the files of a step's tasks, the job's included: name there → path here."""
@@ -177,14 +199,17 @@ def load_job(path: Path, settings: Sequence[str] = ()) -> LoadedJob:
         for key, part in value.items()
     }
     job = _validated(value, findings)
+    tables: dict[str, Table] = {}
     if job is not None:
-        _check_steps(job.steps, findings)
+        tables = _tables(job.steps, path.parent, findings)
+        _check_sweeps(job.steps, tables, findings)
+        _check_steps(job.steps, tables, findings)
     _check_files(value, path.parent, findings)
     if findings:
         raise findings.error()
     if job is None:
         raise AssertionError("a job that does not validate has findings")
-    return LoadedJob(job, path.parent)
+    return LoadedJob(job, path.parent, tables)
 
 
 class _Findings:
@@ -247,6 +272,8 @@ def _substituted(
         if where[-1] == "command":
             value = _split_command(value, where, findings)
         else:
+            if holds_reference(value) and not _may_sweep(where):
+                findings.add(where, "sweep values may stand in a step's command and environment only")
             try:
                 return substitute(value, parameters)
             except ParameterError as error:
@@ -282,18 +309,62 @@ def _validated(value: Mapping[str, Any], findings: _Findings) -> JobFile | None:
         return None
 
 
-def _check_steps(steps: Sequence[JobStep], findings: _Findings) -> None:
+def _may_sweep(where: Sequence[str | int]) -> bool:
+    return len(where) > 2 and where[0] == "steps" and where[2] in {"command", "environment"}  # noqa: PLR2004
+
+
+def _count(step: JobStep, tables: Mapping[str, Table]) -> int:
+    if isinstance(step.sweep, str):
+        return len(tables[step.sweep].rows) if step.sweep in tables else 1
+    if step.sweep is not None:
+        return math.prod(axis.count if isinstance(axis, Numbers) else len(axis) for axis in step.sweep.values())
+    return step.array or 1
+
+
+def _tables(steps: Sequence[JobStep], folder: Path, findings: _Findings) -> dict[str, Table]:
+    tables = {}
+    for index, step in enumerate(steps):
+        if isinstance(step.sweep, str) and step.sweep not in tables:
+            try:
+                tables[step.sweep] = read_table(folder / step.sweep)
+            except ValueError as error:
+                findings.add(("steps", index, "sweep"), str(error))
+    return tables
+
+
+def _check_sweeps(steps: Sequence[JobStep], tables: Mapping[str, Table], findings: _Findings) -> None:
+    for index, step in enumerate(steps):
+        here = ("steps", index, "sweep")
+        if step.sweep is not None and step.array is not None:
+            findings.add(here, "array and sweep exclude each other")
+        if _count(step, tables) > _MAX_ARRAY:
+            findings.add(here, f"{_count(step, tables)} tasks are too many; at most {_MAX_ARRAY}")
+        if isinstance(step.sweep, str) and step.sweep not in tables:
+            continue
+        names = tables[step.sweep].names if isinstance(step.sweep, str) else tuple(step.sweep or ())
+        for message in (*name_findings(names), *unknown_references((*step.command, *step.environment.values()), names)):
+            findings.add(here if step.sweep is not None else ("steps", index), message)
+
+
+def _check_steps(steps: Sequence[JobStep], tables: Mapping[str, Table], findings: _Findings) -> None:
     seen: set[str] = set()
-    names = {step.name for step in steps}
+    counts = {step.name: _count(step, tables) for step in steps}
+    names = counts.keys()
     for index, step in enumerate(steps):
         if step.name in seen:
             findings.add(("steps", index, "name"), f"there are two steps {step.name!r}")
-        for key, others in (("depends_on", step.depends_on), ("inputs_from", step.inputs_from)):
+        depends_on = tuple(other.step for other in step.depends_on)
+        for key, others in (("depends_on", depends_on), ("inputs_from", step.inputs_from)):
             for other in others:
                 if other not in names:
                     findings.add(("steps", index, key), f"there is no step {other!r}")
                 elif other not in seen:
                     findings.add(("steps", index, key), f"the step {other!r} must stand before {step.name!r}")
+            for other, times in Counter(others).items():
+                if times > 1:
+                    findings.add(("steps", index, key), f"the step {other!r} is named twice")
+        for position, message in dependency_findings(step.depends_on, counts[step.name], counts):
+            findings.add(("steps", index, "depends_on", position), message)
         seen.add(step.name)
 
 

@@ -1,7 +1,8 @@
 """`${{ parameters.name }}` in a job file: defaults from the file, values from `--set`.
 
 A text that is one reference and nothing else takes the parameter's value with its type; within a longer text the value
-is written out. References stand in values, not in keys, and a value is not searched again.
+is written out. References stand in values, not in keys, and a value is not searched again. References to
+`sweep.name` stay: nodes put in the value of each task.
 """
 
 import re
@@ -68,8 +69,15 @@ def substitute(text: str, values: Mapping[str, Scalar]) -> Scalar:
     """Put values in place of the references in one text; `ParameterError` names what is not understood."""
     whole = _REFERENCE.fullmatch(text)
     if whole:
-        return _value(whole["expression"], values)
-    return _REFERENCE.sub(lambda match: written(_value(match["expression"], values)), text)
+        return text if _is_sweep(whole) else _value(whole["expression"], values)
+    return _REFERENCE.sub(
+        lambda match: match[0] if _is_sweep(match) else written(_value(match["expression"], values)), text
+    )
+
+
+def _is_sweep(match: re.Match[str]) -> bool:
+    """Say whether a reference is left for the nodes, which put in each task's own value."""
+    return match["expression"].strip().startswith("sweep.")
 
 
 def written(value: Scalar) -> str:

@@ -16,8 +16,8 @@ from azure.identity import DefaultAzureCredential
 
 from scheduler.api.app import create_app
 from scheduler.api.server import ApiServer
-from scheduler.app import Bell, SystemClock, build
-from scheduler.cli.group import DEFAULT_STACK, Stack, group
+from scheduler.app import Bell, StoreSignIn, SystemClock, build
+from scheduler.cli.group import DEFAULT_STACK, Stack, examples, group
 from scheduler.cli.home import ApiAddress, StackFolder
 
 scheduler = group("scheduler", "Run the scheduler.")
@@ -31,7 +31,7 @@ def _group() -> None:
     pass
 
 
-@scheduler.command()
+@scheduler.command(epilog=examples("millpond scheduler run --stack dev"))
 def run(
     stack: Stack = DEFAULT_STACK,
     settings_url: Annotated[
@@ -41,6 +41,10 @@ def run(
     store: Annotated[
         str | None, typer.Option("--store", help="The store's SQLAlchemy address; a SQLite file if not given.")
     ] = None,
+    store_sign_in: Annotated[
+        StoreSignIn,
+        typer.Option("--store-sign-in", help="entra: a token of this machine's identity is the store's password."),
+    ] = StoreSignIn.ADDRESS,
     interval: Annotated[float, typer.Option("--interval", min=0.05, help="Seconds between two steps.")] = 1.0,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Loopback port of the API; 0: any.")] = 0,
 ) -> None:
@@ -51,12 +55,12 @@ def run(
     folder = StackFolder(stack)
     _log_lines()
     address = settings_url or folder.deployment().scheduler_settings_url
-    app = build(address, store or folder.store_url, SystemClock(), DefaultAzureCredential(), interval)
+    app = build(address, store or folder.store_url, SystemClock(), DefaultAzureCredential(), interval, store_sign_in)
     token = secrets.token_urlsafe(32)
     with _stop_on_signals(app.bell) as stop, ApiServer(create_app(app.service, token), port) as server:
         answers_at = ApiAddress(url=server.url, token=token, pid=os.getpid())
         folder.publish_api(answers_at)
-        _LOG.info("the scheduler of stack %s answers at %s; its store is %s", stack, server.url, store or folder.path)
+        _LOG.info("the scheduler of stack %s answers at %s; its store is %s", stack, server.url, app.store)
         try:
             app.run(stop)
         finally:

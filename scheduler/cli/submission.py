@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from node_bootstrap.protocol import ExitCodeRules, FileRef, TaskDefinition
+from scheduler.cli.applications import packages
+from scheduler.cli.job_dependencies import single_tasks, whole_steps
 from scheduler.cli.job_file import JobStep, LoadedJob
-from scheduler.cli.upload import upload
+from scheduler.cli.sweep import axis_records, table_record
+from scheduler.cli.upload import send, upload
 from scheduler.errors import UnavailableError
 from scheduler.model import Job, NewJob, RetryPolicy, Step
 from scheduler.ports.job_service import JobService
@@ -38,9 +41,16 @@ def submit(
 
     `UnavailableError` after a few tries; the draft stays and the same key continues it.
     """
+    known = service.list_applications() if _names_applications(loaded) else ()
+    programs = {step.name: packages((*loaded.job.applications, *step.applications), known) for step in loaded.job.steps}
     paths = {path for step in loaded.job.steps for path in loaded.files_of(step).values()}
     uploaded = upload(blobs, paths)
-    steps = _steps(loaded, uploaded.files)
+    for table in loaded.tables.values():
+        send(blobs, table.parts())
+    steps = tuple(
+        replace(step, definition=replace(step.definition, application_packages=programs[step.definition.step]))
+        for step in _steps(loaded, uploaded.files)
+    )
     new = NewJob(name=loaded.job.name, pool=loaded.job.pool, idempotency_key=key, priority=loaded.job.priority)
     job = _patiently(partial(service.create_job, new), sleep)
     for number, chunk in enumerate(_chunks(steps)):
@@ -50,32 +60,44 @@ def submit(
     return Submitted(job, sent_files=uploaded.sent, unchanged_files=uploaded.unchanged)
 
 
+def _names_applications(loaded: LoadedJob) -> bool:
+    return bool(loaded.job.applications or any(step.applications for step in loaded.job.steps))
+
+
 def _steps(loaded: LoadedJob, contents: dict[Path, FileRef]) -> tuple[Step, ...]:
     steps = []
     first_task_id = 0
     for step in loaded.job.steps:
         files = tuple(replace(contents[path], path=name) for name, path in sorted(loaded.files_of(step).items()))
-        steps.append(_step(step, first_task_id, files))
-        first_task_id += step.array
+        count = loaded.count_of(step)
+        made = _step(step, first_task_id, count, files)
+        if isinstance(step.sweep, str):
+            table = table_record(loaded.tables[step.sweep])
+            made = replace(made, definition=replace(made.definition, table=table))
+        steps.append(made)
+        first_task_id += count
     return tuple(steps)
 
 
-def _step(step: JobStep, first_task_id: int, files: tuple[FileRef, ...]) -> Step:
+def _step(step: JobStep, first_task_id: int, count: int, files: tuple[FileRef, ...]) -> Step:
     limit, expected = step.wall_clock_limit, step.expected_time
     definition = TaskDefinition(
         step=step.name,
         command=step.command,
         first_task_id=first_task_id,
-        task_count=step.array,
+        task_count=count,
         environment=tuple(sorted(step.environment.items())),
         resource_files=files,
         output_patterns=step.outputs,
         wall_clock_limit_seconds=None if limit is None else limit.total_seconds(),
         exit_codes=ExitCodeRules(permanent=step.exit_codes.permanent, ignorable=step.exit_codes.ignorable),
+        axes=axis_records(step.sweep) if step.sweep is not None and not isinstance(step.sweep, str) else (),
     )
     return Step(
         definition=definition,
-        depends_on=tuple(dict.fromkeys((*step.depends_on, *step.inputs_from))),
+        depends_on=whole_steps(step.depends_on, step.inputs_from),
+        depends_on_tasks=single_tasks(step.depends_on),
+        needed_success=step.when.at_least,
         inputs_from=step.inputs_from,
         retry=RetryPolicy(max_task_retries=step.retries),
         expected_task_seconds=None if expected is None else expected.total_seconds(),

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scheduler.model import Decision, Job, Node, NodePhase, OutputFile, PoolView, Task, TaskCounts
+from scheduler.model import Application, Decision, Job, Node, NodePhase, OutputFile, PoolView, Task, TaskCounts
 from scheduler.views import Fact, NodeLog
 
 _MINUTE = 60
@@ -129,10 +129,43 @@ def tasks_table(tasks: Iterable[Task]) -> Table:
     table = _table("task", "step", "index", "state", "attempt", "exit code", "node", "took", "reason")
     for task in tasks:
         state = task.state.value if task.result is None else task.result.value
-        took = task.ended_at - task.started_at if task.started_at and task.ended_at else None
         exit_code = "-" if task.exit_code is None else str(task.exit_code)
         row = (str(task.task_id), task.step, str(task.index), state, str(task.attempt), exit_code)
-        _add(table, (*row, task.node_id or "-", duration(took), brief(task.reason)))
+        _add(table, (*row, task.node_id or "-", duration(_span(task)), brief(task.reason)))
+    return table
+
+
+def task_table(task: Task) -> Table:
+    """Lay out one task."""
+    table = Table(box=None, show_header=False)
+    rows = [
+        ("task", str(task.task_id)),
+        ("job", task.job_id),
+        ("step", task.step),
+        ("index", str(task.index)),
+        ("state", task.state.value if task.result is None else f"{task.state.value}, {task.result.value}"),
+        ("reason", task.reason),
+        ("outcome", "" if task.outcome is None else task.outcome.value),
+        ("exit code", "" if task.exit_code is None else str(task.exit_code)),
+        ("attempt", str(task.attempt)),
+        ("used", f"{task.retries} retries, {task.node_faults} node faults, {task.preemptions} preemptions"),
+        ("node", task.node_id or ""),
+        ("started", moment(task.started_at)),
+        ("ended", moment(task.ended_at)),
+        ("took", duration(_span(task))),
+    ]
+    for name, value in rows:
+        if value:
+            _add(table, (name, value))
+    return table
+
+
+def applications_table(applications: Iterable[Application]) -> Table:
+    """Lay out applications."""
+    table = _table("application", "version", "default", "size", "uploaded", "sha256")
+    for each in applications:
+        row = (each.name, each.version, "yes" if each.default else "", size(each.file.length), moment(each.created_at))
+        _add(table, (*row, each.file.sha256[:12]))
     return table
 
 
@@ -238,6 +271,10 @@ def _took(job: Job) -> timedelta | None:
     if job.armed_at is None:
         return None
     return (job.ended_at or datetime.now(UTC)) - job.armed_at
+
+
+def _span(task: Task) -> timedelta | None:
+    return task.ended_at - task.started_at if task.started_at and task.ended_at else None
 
 
 def _table(*columns: str) -> Table:

@@ -3,14 +3,18 @@
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from node_bootstrap.protocol import INPUTS, FileRef, file_blob, sha256_hex
-from scheduler.errors import InvalidRequestError
+from scheduler.errors import InvalidRequestError, NotFoundError
 from scheduler.ports.storage import Blobs
 
 # Enough to hide the round trips of small files, few enough not to be throttled.
 _WORKERS = 8
+# What nobody names and has not been written or touched for a day is removed (`scheduler/controller/clear.py`), so what
+# is there already is touched in good time before that.
+_TOUCH_AFTER = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +26,14 @@ class Uploaded:
     unchanged: int
 
 
-def upload(blobs: Blobs, paths: Iterable[Path], sent: Callable[[Path], None] = lambda _: None) -> Uploaded:
+def upload(
+    blobs: Blobs,
+    paths: Iterable[Path],
+    sent: Callable[[Path], None] = lambda _: None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Uploaded:
     """Bring the content of local files to storage; what lies there already is not sent again."""
+    now = clock()
     contents: dict[str, Path] = {}
     files = {}
     for path in sorted(set(paths)):
@@ -40,7 +50,7 @@ def upload(blobs: Blobs, paths: Iterable[Path], sent: Callable[[Path], None] = l
         if sha256_hex(data) != sha256:
             raise InvalidRequestError(f"the input file {path} changed while it was read; submit again")
         name = file_blob(sha256)
-        if any(entry.name == name and entry.length == len(data) for entry in blobs.list(INPUTS, name)):
+        if _is_there(blobs, name, len(data), now):
             return False
         blobs.write(INPUTS, name, data)
         sent(path)
@@ -49,6 +59,26 @@ def upload(blobs: Blobs, paths: Iterable[Path], sent: Callable[[Path], None] = l
     with ThreadPoolExecutor(max_workers=_WORKERS) as workers:
         new = sum(workers.map(bring, contents.items()))
     return Uploaded(files, sent=new, unchanged=len(contents) - new)
+
+
+def send(blobs: Blobs, contents: Iterable[bytes], clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    """Bring contents that are no files to storage; what lies there already is not sent again."""
+    for data in contents:
+        name = file_blob(sha256_hex(data))
+        if not _is_there(blobs, name, len(data), clock()):
+            blobs.write(INPUTS, name, data)
+
+
+def _is_there(blobs: Blobs, name: str, length: int, now: datetime) -> bool:
+    entry = next((entry for entry in blobs.list(INPUTS, name, 1) if entry.name == name), None)
+    if entry is None or entry.length != length:
+        return False
+    if now - entry.last_modified > _TOUCH_AFTER:
+        try:
+            blobs.touch(INPUTS, name)
+        except NotFoundError:  # removed a moment ago
+            return False
+    return True
 
 
 def _read(path: Path) -> bytes:

@@ -135,7 +135,7 @@ def watch(connect: Callable[[], JobService], job_id: str, view: Progressing, pas
             service = _reconnected(connect, service)
             continue
         view.show(job, pool)
-        if job.state is JobState.COMPLETED:
+        if job.state in {JobState.COMPLETED, JobState.DELETING}:
             return job
         if job.state is JobState.DRAFT:
             raise ConflictError(

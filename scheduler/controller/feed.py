@@ -87,6 +87,10 @@ class Feed:
     def _send(self, epoch: int, now: datetime) -> None:
         """Send the outbox, and mark what was sent; a crash before the mark sends twice, which is harmless."""
         unsent = self._store.unsent(self._rules.max_messages)
+        for message in unsent:
+            if message.inputs is not None:
+                resolved = message.inputs.encode()
+                self._blobs.write(INPUTS, resolved_blob(sha256_hex(resolved)), resolved)
         by_queue: dict[str, list[OutgoingMessage]] = defaultdict(list)
         for message in unsent:
             by_queue[message.queue].append(message)

@@ -199,6 +199,7 @@ class Fleet:
             sentence = f"{action.count} nodes were refused ({error.kind.value}): {error}"
             return Hold(group.key, Reason(ReasonKind.CAPACITY_REFUSED, sentence))
         except MillpondError as error:
+            self._observer.heed(group.key, error, now)
             _LOG.warning("asking %d nodes of %s failed: %s", action.count, group.key, error)
             return None
         self._store.record_capacity(epoch, group.key, capacity)
@@ -223,6 +224,7 @@ class Fleet:
         try:
             self._capacity.remove(reading.fleet.group, tuple(node.instance_id for node in due))
         except MillpondError as error:
+            self._observer.heed(reading.fleet.group.key, error, now)
             for node in due:
                 self._asked_at.pop(node.node_id, None)
             # A Batch pool that is being resized cannot lose nodes yet: nothing is wrong.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+from scheduler.controller.clear import Clear
 from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.controller.fleet import Fleet
@@ -21,6 +22,7 @@ _LOG = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 RECONCILE_INTERVAL = timedelta(minutes=1)
+_PRUNE_INTERVAL = timedelta(hours=1)
 
 
 class Epochs(Protocol):
@@ -67,6 +69,7 @@ class Controller:
         reconcile: Reconcile,
         feed: Feed,
         fleet: Fleet,
+        clear: Clear,
         reconcile_interval: timedelta = RECONCILE_INTERVAL,
         pace: Pace = USUAL,
     ) -> None:
@@ -79,6 +82,7 @@ class Controller:
         self._reconcile = reconcile
         self._feed = feed
         self._fleet = fleet
+        self._clear = clear
         self._reconcile_interval = reconcile_interval
         self._pace = pace
         self._epoch: int | None = None
@@ -89,6 +93,7 @@ class Controller:
         self._idle = False
         self._pause = pace.interval
         self._reconciled_at: datetime | None = None
+        self._pruned_at: datetime | None = None
         self._abandoned: frozenset[str] = frozenset()
         self._complaints: dict[str, str] = {}
 
@@ -186,6 +191,8 @@ class Controller:
             return self._pace.interval
         # Statuses first, so that an event which gives a message back meets the newest word on who holds it.
         events = self._gather(epoch, reading, now)
+        if self._pruned_at is None or now - self._pruned_at >= _PRUNE_INTERVAL:
+            self._attempt("prune", lambda: self._prune(epoch, now))
         overdue = self._reconciled_at is None or now - self._reconciled_at >= self._reconcile_interval
         if overdue or not reading.observation.abandoned <= self._abandoned:
             self._attempt("reconcile", lambda: self._reconcile_once(epoch, reading, now))
@@ -194,6 +201,7 @@ class Controller:
         acted = self._attempt("fleet", lambda: self._fleet.act(epoch, reading, now))
         if acted is not None:
             self._attempt("sample", lambda: self._fleet.sample(epoch, reading, acted, now))
+        self._attempt("clear", lambda: self._clear.step(epoch, now))
         work = self._attempt("work", self._dispatch.has_work)
         self._idle = acted is not None and acted.settled and work is False and not events
         return self._pace.interval if self._idle else pause
@@ -203,6 +211,11 @@ class Controller:
 
     def _hand_out(self, epoch: int, reading: FleetReading, now: datetime) -> None:
         self._attempt("feed", lambda: self._feed.step(epoch, reading.slots, now))
+
+    def _prune(self, epoch: int, now: datetime) -> None:
+        self._store.prune(epoch, now)
+        self._dispatch.prune(epoch, now)
+        self._pruned_at = now
 
     def _reconcile_once(self, epoch: int, reading: FleetReading, now: datetime) -> None:
         self._reconcile.step(epoch, reading.observation, now)

@@ -9,7 +9,7 @@ from scheduler.autoscale.plan import GroupFleet
 from scheduler.controller.fold import Folded, Sighting, fold, new_node
 from scheduler.controller.statuses import Statuses
 from scheduler.dispatch.records import FleetObservation, GroupSlots, Holding
-from scheduler.errors import MillpondError
+from scheduler.errors import MillpondError, ThrottledError
 from scheduler.model import GroupKey, GroupKind, Node, NodeGroup, NodePhase, ScaleSetView
 from scheduler.policy import ScalingPolicy
 from scheduler.ports.capacity import Capacity
@@ -85,6 +85,7 @@ class Observer:
         self._capacity = capacity
         self._statuses = Statuses(blobs)
         self._views: dict[GroupKey, tuple[datetime, ScaleSetView]] = {}
+        self._left_alone: dict[GroupKey, datetime] = {}
 
     def observe(self, epoch: int, now: datetime) -> FleetReading:
         """Read sets and statuses, and bring the rows up to date."""
@@ -109,6 +110,12 @@ class Observer:
         readings = self._readings(groups, rows, sightings, capacities, statuses_listed)
         return FleetReading(policies, readings, self._observation(readings, rows, statuses_listed), rows)
 
+    def heed(self, group: GroupKey, error: MillpondError, now: datetime) -> None:
+        """Leave the group's set alone for as long as the service asks for; until then it counts as unknown."""
+        if isinstance(error, ThrottledError):
+            self._views.pop(group, None)
+            self._left_alone[group] = now + error.retry_after
+
     def look_again(self, group: GroupKey) -> None:
         """Have the next observation read the group's set, because it is about to change."""
         self._views.pop(group, None)
@@ -119,9 +126,13 @@ class Observer:
         if kept is not None and now - kept[0] < _QUIET and _quiet(kept[1], of_group(rows, group.key), _SETTLED):
             return kept[1], None
         self._views.pop(group.key, None)
+        until = self._left_alone.get(group.key)
+        if until is not None and now < until:
+            return None, f"Azure asks not to be asked before {until:%H:%M:%S} UTC"
         try:
             view = self._capacity.observe(group)
         except MillpondError as error:
+            self.heed(group.key, error, now)
             _LOG.warning("%s could not be read: %s", group.key, error)
             return None, str(error)
         if view is not None:

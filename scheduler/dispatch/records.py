@@ -61,11 +61,15 @@ class HandOut:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
-    """A row of the outbox: a message that may not have been sent yet."""
+    """A row of the outbox: a message that may not have been sent yet.
+
+    `inputs`, where given, is a `ResolvedInputs` that the message names, to be put into storage before it is sent.
+    """
 
     message_id: str
     queue: str
     body: str
+    inputs: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import UNMEASURED_IDLE, ScalingPolicy
 
 _OUTSIDE = "let Millpond's scheduler size the pool, or watch for it outside the formula"
 
@@ -69,7 +69,7 @@ def _approximated(policy: ScalingPolicy, interval: timedelta) -> Iterator[Elemen
         "a formula sees no run times: tasks that take twice as long get half of the nodes they need",
         "set default_task_time to the mean of your tasks and compile again when it changes",
     )
-    idle = _words(policy.idle_timeout)
+    idle = _words(policy.idle_timeout or UNMEASURED_IDLE)
     yield Element(
         "idle_timeout",
         roughly,

@@ -12,7 +12,7 @@ from scheduler.formula.dialect import Dialect
 from scheduler.formula.evaluate import evaluate
 from scheduler.formula.outcome import AutoScaleRun
 from scheduler.formula.samples import SAMPLE_PERIOD, MetricSamples, Pool
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import UNMEASURED_IDLE, ScalingPolicy
 
 # The service takes 5 minutes to 168 hours.
 SHORTEST_INTERVAL = timedelta(minutes=5)
@@ -83,7 +83,8 @@ def formula_text(policy: ScalingPolicy, settings: CompileSettings) -> str:
     # In whole microseconds and shortened, so that the quotient is exact where the service computes it in doubles.
     time, wait = (span // timedelta(microseconds=1) for span in (policy.default_task_time, policy.acceptable_wait))
     shared = math.gcd(time, wait)
-    idle_samples = max(1, math.ceil(policy.idle_timeout / timedelta(seconds=SAMPLE_PERIOD)))
+    idle = policy.idle_timeout or UNMEASURED_IDLE
+    idle_samples = max(1, math.ceil(idle / timedelta(seconds=SAMPLE_PERIOD)))
     window = f"TimeInterval_Minute * {_FRESH_MINUTES}"
     lines = (
         f"known = min($ActiveTasks.GetSamplePercent({window}), $RunningTasks.GetSamplePercent({window}))",

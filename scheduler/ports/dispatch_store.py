@@ -94,6 +94,10 @@ class DispatchStore(Protocol):
         """
         ...
 
+    def prune(self, epoch: int, now: datetime) -> None:
+        """Remove messages that were accounted for a day ago, of jobs that have ended, and stops of jobs that have."""
+        ...
+
     def open_messages(self) -> tuple[OpenMessage, ...]:
         """Give the messages not yet accounted for, oldest first; few, since queues are kept shallow."""
         ...

@@ -114,6 +114,14 @@ class FleetStore(Protocol):
         """Keep a point of the timeline, unless it repeats the newest one less than 15 s after it."""
         ...
 
+    def prune(self, epoch: int, now: datetime) -> None:
+        """Remove what is too old to be of use: decisions and samples after a month, gone nodes after a week.
+
+        A node that is gone for a week has long been deleted; one that comes back under its name begins anew, and the
+        number in its control blob, if that is still there, is taken up. The newest decision of each group stays.
+        """
+        ...
+
     def forget_group(self, epoch: int, group: GroupKey, now: datetime) -> None:
         """Keep that a retired group's set and queue are deleted."""
         ...

@@ -2,7 +2,9 @@
 
 from typing import Protocol
 
+from node_bootstrap.protocol import FileRef
 from scheduler.model import (
+    Application,
     Decision,
     Job,
     NewJob,
@@ -84,6 +86,21 @@ class JobService(Protocol):
 
     def list_outputs(self, job_id: str, task_id: int | None = None) -> tuple[OutputFile, ...]:
         """Give the committed files of a job or of one task."""
+        ...
+
+    def put_application(self, name: str, version: str, file: FileRef, *, default: bool = False) -> Application:
+        """Record a version whose zip file is in storage; the first one of a name is its default, or the one so marked.
+
+        Repeating is harmless; `ConflictError` when this version is there with another content.
+        """
+        ...
+
+    def list_applications(self) -> tuple[Application, ...]:
+        """Give every version of every application, by name, the newest first."""
+        ...
+
+    def delete_application(self, name: str, version: str) -> None:
+        """Remove a version; jobs that name it keep it. `NotFoundError`; the newest one left becomes the default."""
         ...
 
     def list_pools(self) -> tuple[PoolView, ...]:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from scheduler.model import Job, NewJob, OutputFile, Step, Task, TaskCounts, TaskResult, TaskState
+from node_bootstrap.protocol import FileRef
+from scheduler.model import Application, Job, NewJob, OutputFile, Step, Task, TaskCounts, TaskResult, TaskState
 
 
 class JobStore(Protocol):
@@ -69,6 +70,18 @@ class JobStore(Protocol):
 
     def outputs(self, job_id: str, task_id: int | None) -> tuple[OutputFile, ...]:
         """Give the files of the committed runs of a job or of one task; failed tasks' logs are among them."""
+        ...
+
+    def put_application(self, name: str, version: str, file: FileRef, now: datetime, *, default: bool) -> Application:
+        """Record a version of an application; `ConflictError` when it is there with another content."""
+        ...
+
+    def applications(self) -> tuple[Application, ...]:
+        """Give every version of every application, by name, the newest first."""
+        ...
+
+    def delete_application(self, name: str, version: str, now: datetime) -> None:
+        """Remove a version; its file is garbage once no job names it. `NotFoundError`."""
         ...
 
     def counts(self, pool: str) -> TaskCounts:

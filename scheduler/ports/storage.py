@@ -76,10 +76,14 @@ class Blobs(Protocol):
         """Write a whole blob, over any old one."""
         ...
 
-    def list(self, container: str, prefix: str) -> tuple[BlobEntry, ...]:
-        """List blobs whose names begin with the prefix, in order of name."""
+    def list(self, container: str, prefix: str, limit: int | None = None) -> tuple[BlobEntry, ...]:
+        """List blobs whose names begin with the prefix, in order of name; the first `limit` of them."""
         ...
 
-    def delete(self, container: str, name: str) -> None:
-        """Delete a blob; no error when it is gone."""
+    def touch(self, container: str, name: str) -> None:
+        """Give a blob a new last-modified and a new ETag, without sending its content again; `NotFoundError`."""
+        ...
+
+    def delete(self, container: str, name: str, etag: str | None = None) -> None:
+        """Delete a blob; no error when it is gone. With `etag`, `PreconditionError` when it has changed since."""
         ...

@@ -121,7 +121,7 @@ def _runner(folder: Path, storage: Storage, node_id: str, metadata: str) -> Iter
         "events_queue": EVENTS_QUEUE,
         "identity_client_id": "none",
         "task_slots": 1,
-        "status_interval_seconds": 20,
+        "status_interval_seconds": 10,
         "bundle_sha256": "0" * 64,
         "root": str(root),
     }

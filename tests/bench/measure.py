@@ -70,4 +70,5 @@ def run_side(side: Side, scratch: Path, patience_seconds: float) -> Run:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=patience_seconds)
     if done.returncode != 0:
         raise RuntimeError(f"{side.label} ({side.module} {side.variant} {side.size}) failed:\n{done.stderr}")
-    return Run(**json.loads(done.stdout))
+    # What a side has started may write there, too; its own record comes last.
+    return Run(**json.loads(done.stdout.splitlines()[-1]))

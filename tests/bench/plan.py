@@ -38,6 +38,7 @@ def benches(*, quick: bool) -> tuple[Bench, ...]:
     """Give every bench; quick ones only show that all of it runs."""
     return (
         _accept(100 if quick else 1),
+        _submit(100 if quick else 1),
         _hand_out(100 if quick else 1),
         _run_tasks(100 if quick else 1),
         _overhead(100 if quick else 1),
@@ -59,6 +60,15 @@ def _accept(part: int) -> Bench:
         Side("huey's rows in one commit", "huey_queue", "accept-rows", 100_000 // part),
     )
     return Bench("accept: tasks durably in the store", "task", 80.0, sides)
+
+
+def _submit(part: int) -> Bench:
+    sides = tuple(
+        Side(f"{what}, memory of the {whose}", "submission", variant + ending, size // part)
+        for what, variant, size in (("an array", "array", 100_000), ("a command each", "commands", 20_000))
+        for whose, ending in (("client", ""), ("scheduler", "-scheduler"))
+    )
+    return Bench("submit over HTTP: sent, armed and listed", "task", 60.0, sides)
 
 
 def _hand_out(part: int) -> Bench:

@@ -18,7 +18,7 @@ from examples.value_at_risk.report import (
     node_rows,
     write_page,
 )
-from examples.value_at_risk.trouble import Trouble, happenings
+from examples.value_at_risk.trouble import Trouble, followed_live, happenings
 from node_bootstrap.protocol import Outcome
 from scheduler.model import (
     Decision,
@@ -118,12 +118,19 @@ def test_what_happened_is_told_in_order_of_time() -> None:
     fault, message = "its node had been lost while it ran", "its message was lost with the node"
     assert [(each.at, each.what) for each in told] == [
         (_at(3), "node vmss-risk_0 was killed while it worked"),
-        (_at(4), "the log of task 2 was followed: 2 lines, the last 2.5 s after the first"),
+        (_at(4), "the log of task 2 was followed while it ran: 2 lines, the last 2.5 s after the first"),
         (_at(8), "remove, vmss-risk_0: lost: no status came"),
         (_at(9), begins.format("task 0 (simulate 0)", f"{fault}; it succeeded")),
         (_at(10), begins.format("task 1 (simulate 1)", f"{message}; it ended without success")),
         (_at(12), "node vmss-risk_0 was gone"),
     ]
+
+
+def test_a_log_that_came_late_is_not_called_live() -> None:
+    """Lines that arrived after the task's end were read, not followed."""
+    late = replace(_TROUBLE, lines=((_at(60), "20 of 20 days"),))
+    assert [followed_live(each, _OBSERVED.tasks) for each in (_TROUBLE, late)] == [True, False]
+    assert any("was read after it had ended" in each.what for each in happenings(late, _OBSERVED.tasks, (), ()))
 
 
 def test_the_critical_path_is_the_slowest_task_of_each_step() -> None:

@@ -93,6 +93,8 @@ class Azure(mocks.Mocks):
             state["primaryEndpoints"] = {kind: f"https://{host.format(kind)}/" for kind in ("blob", "queue")}
         if args.typ.endswith(":UserAssignedIdentity"):
             state |= {"principalId": f"principal-{args.name}", "clientId": f"client-{args.name}"}
+        if args.typ == "azure-native:dbforpostgresql:Server":
+            state["fullyQualifiedDomainName"] = f"{args.inputs['serverName']}.postgres.database.azure.com"
         if args.typ.endswith(":BatchAccount"):
             state["accountEndpoint"] = f"{args.name}.westeurope.batch.azure.com"
         state.setdefault(

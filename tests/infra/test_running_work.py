@@ -4,8 +4,12 @@ import pytest
 from pulumi.automation import EngineEvent, OpType, StepEventMetadata
 from rich.console import Console
 
+from infra.program import pool_output
 from infra.progress import Progress
 from infra.running_work import NODE_GROUP_TYPE, DeployedGroup, GenerationChanges, deployed_groups, effects
+from scheduler.model import GroupKey, GroupPriority, NodeGroup
+from scheduler.policy import ScalingPolicy
+from scheduler.settings import PoolSettings
 
 OLD = DeployedGroup("risk", "main", "aaaaaaaa11111111", "risk-main-aaaaaaaa11111111")
 SPOT = DeployedGroup("risk", "main-spot", "cccccccc11111111", "risk-main-spot-cccccccc11111111")
@@ -39,9 +43,10 @@ def test_a_group_that_goes_says_who_takes_its_work() -> None:
 
 
 def test_outputs_name_what_is_deployed() -> None:
-    """Generations are read from the stack's outputs; a stack without any has none."""
-    key = {"pool": "risk", "name": "main", "generation": OLD.generation}
-    outputs = {"pools": [{"name": "risk", "groups": [{"key": key, "scale_set": OLD.set_name}]}]}
+    """Generations are read from the outputs as the program writes them; a stack without any has none."""
+    key = GroupKey(OLD.pool, OLD.group, OLD.generation)
+    group = NodeGroup(key, OLD.set_name, "queue", "Standard_D2s_v5", GroupPriority.REGULAR, 1, 1)
+    outputs = {"pools": [pool_output(PoolSettings(OLD.pool, ScalingPolicy(), (group,)))]}
     assert deployed_groups(outputs) == (OLD,)
     assert deployed_groups({}) == ()
 

@@ -29,6 +29,7 @@ HOST: Mapping[str, Any] = {
     "data_disk": {"size_gib": 64},
 }
 ROLE = "azure-native:authorization:RoleAssignment"
+POSTGRESQL = "azure-native:dbforpostgresql"
 MACHINE = "azure-native:compute:VirtualMachine"
 
 
@@ -162,6 +163,88 @@ def test_the_host_runs_the_bundle_of_the_present_sources(declared: Run) -> None:
     assert profile["settings_url"] == declared.outputs["scheduler_settings_url"]
     assert profile["identity_client_id"] == "client-scheduler"
     assert declared.outputs["scheduler_host"]["machine"] == "vm-scheduler"
+
+
+@pytest.fixture(scope="module")
+def with_database() -> Run:
+    """A stack whose scheduler keeps its store in a database."""
+    host = {key: value for key, value in HOST.items() if key != "data_disk"}
+    database = {
+        "sku": "Standard_D2ds_v5",
+        "storage_gib": 128,
+        "backup_days": 30,
+        "geo_redundant_backup": True,
+        "high_availability": "zone-redundant",
+        "zone": "1",
+        "standby_zone": "3",
+    }
+    return run({**ONE_POOL, "protect": True, "scheduler": {**host, "database": database}})
+
+
+def test_a_database_is_declared_as_it_is_written(with_database: Run) -> None:
+    """Size, storage, backups and the second server are the settings' own, and the name is the environment's."""
+    (server,) = with_database.of(f"{POSTGRESQL}:Server")
+    assert server.inputs["sku"] == {"name": "Standard_D2ds_v5", "tier": "GeneralPurpose"}
+    assert server.inputs["storage"] == {"storageSizeGB": 128, "autoGrow": "Enabled"}
+    assert server.inputs["backup"] == {"backupRetentionDays": 30, "geoRedundantBackup": "Enabled"}
+    assert server.inputs["highAvailability"] == {"mode": "ZoneRedundant", "standbyAvailabilityZone": "3"}
+    assert (server.inputs["version"], server.inputs["availabilityZone"]) == ("16", "1")
+    assert re.fullmatch(r"mptest[0-9a-f]{12}", server.inputs["serverName"])
+    assert {"availabilityZone", "backup.geoRedundantBackup"} <= set(server.ignored), "a change would make a new server"
+
+
+def test_nobody_signs_in_to_the_database_with_a_password(with_database: Run) -> None:
+    """Entra alone, the scheduler's identity alone, and no password or administrator's name anywhere."""
+    (server,) = with_database.of(f"{POSTGRESQL}:Server")
+    expected = {"activeDirectoryAuth": "Enabled", "passwordAuth": "Disabled", "tenantId": "tenant"}
+    assert server.inputs["authConfig"] == expected
+    assert not [key for key in server.inputs if "administratorLogin" in key]
+    (administrator,) = with_database.of(f"{POSTGRESQL}:AdministratorsMicrosoftEntra")
+    inputs = {key: administrator.inputs[key] for key in ("objectId", "principalName", "principalType", "tenantId")}
+    assert inputs == {
+        "objectId": "principal-scheduler",
+        "principalName": "id-scheduler",
+        "principalType": "servicePrincipal",
+        "tenantId": "tenant",
+    }
+
+
+def test_the_database_is_reached_from_the_own_network_alone(with_database: Run) -> None:
+    """No public access and no firewall rule; a private endpoint with its zone, and a way out of the host to it."""
+    (server,) = with_database.of(f"{POSTGRESQL}:Server")
+    assert server.inputs["network"] == {"publicNetworkAccess": "Disabled"}
+    assert not with_database.of(f"{POSTGRESQL}:FirewallRule")
+    endpoint = with_database.one("azure-native:network:PrivateEndpoint", "pe-scheduler-database")
+    (connection,) = endpoint.inputs["privateLinkServiceConnections"]
+    assert connection["groupIds"] == ["postgresqlServer"]
+    assert server.name in connection["privateLinkServiceId"]
+    zones = [zone.inputs["privateZoneName"] for zone in with_database.of("azure-native:privatedns:PrivateZone")]
+    assert zones == ["privatelink.postgres.database.azure.com"]
+    group = with_database.one("azure-native:network:NetworkSecurityGroup", "scheduler-network-nsg-scheduler")
+    (rule,) = [rule for rule in group.inputs["securityRules"] if rule["destinationPortRange"] == "5432"]
+    assert (rule["access"], rule["destinationAddressPrefix"]) == ("Allow", "10.64.192.0/18")
+
+
+def test_the_database_is_the_store_and_outlives_the_machine(with_database: Run) -> None:
+    """The host has no data disk; it gets the database's address, without a password; server and data are retained."""
+    assert not with_database.of("azure-native:compute:Disk")
+    (machine,) = with_database.of(MACHINE)
+    assert machine.inputs["storageProfile"].get("dataDisks", []) == []
+    address = profile_of(with_database)["store_url"]
+    (server,) = with_database.of(f"{POSTGRESQL}:Server")
+    host = f"{server.inputs['serverName']}.postgres.database.azure.com"
+    assert address == f"postgresql+psycopg://id-scheduler@{host}/millpond?sslmode=verify-full"
+    assert with_database.outputs["scheduler_host"]["store"] == address
+    kept = [*with_database.of(f"{POSTGRESQL}:Server"), *with_database.of(f"{POSTGRESQL}:Database")]
+    assert all(part.retained and part.protected for part in kept)
+
+
+def test_without_a_database_nothing_of_it_is_declared(declared: Run) -> None:
+    """A store on the disk has no server, no rule for one, and no address in the profile."""
+    assert not [resource.type for resource in declared.resources if resource.type.startswith(POSTGRESQL)]
+    assert "5432" not in str(declared.of("azure-native:network:NetworkSecurityGroup"))
+    assert profile_of(declared)["store_url"] is None
+    assert declared.outputs["scheduler_host"]["store"] == "sqlite on the data disk"
 
 
 def test_a_preview_that_cannot_fetch_says_so_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

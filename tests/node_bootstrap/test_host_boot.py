@@ -106,9 +106,9 @@ class Machine:
         )
 
     def calls(self) -> list[list[object]]:
-        """How the scheduler was called, each time."""
-        file = self.disk / "called.txt"
-        return [eval(line) for line in file.read_text().splitlines()] if file.exists() else []  # noqa: S307 - own text
+        """How the scheduler was called, each time; it says so beside its home, on the data disk or without one."""
+        files = [folder / "called.txt" for folder in (self.disk, self.state / "data")]
+        return [eval(line) for file in files if file.exists() for line in file.read_text().splitlines()]  # noqa: S307
 
     def processes(self) -> list[psutil.Process]:
         """What runs on it."""
@@ -155,12 +155,23 @@ def test_the_host_boots_and_each_step_is_recorded(machine: Machine) -> None:
     assert words == [
         "scheduler", "run",
         "--settings-url", HOST.settings_url,
-        "--store", f"sqlite:///{machine.disk}/scheduler.sqlite",
         "--interval", "1.0",
         "--port", "8471",
+        "--store", f"sqlite:///{machine.disk}/scheduler.sqlite",
     ]  # fmt: skip
     assert TOKEN not in done.stdout + done.stderr
     assert not any(TOKEN.encode() in data for data in machine.azure.blobs.values())
+
+
+def test_a_store_in_a_database_is_signed_in_to(machine: Machine) -> None:
+    """With a database the scheduler is given its address and told to show a token; the data disk is not used."""
+    address = "postgresql+psycopg://id-scheduler@psql.postgres.database.azure.com/millpond?sslmode=verify-full"
+    done = machine.boot(bundle_of("1"), replace(HOST, store_url=address))
+    assert done.returncode == 0, done.stderr
+    eventually(machine.calls, "the scheduler was called")
+    (_, _, _, *words) = machine.calls()[0]
+    assert words[-4:] == ["--store", address, "--store-sign-in", "entra"]
+    assert not machine.disk.exists()
 
 
 def test_a_killed_scheduler_is_started_again_and_its_log_is_in_storage(machine: Machine) -> None:

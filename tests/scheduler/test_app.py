@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from node_bootstrap.protocol import SCHEDULER
 from scheduler import app
+from scheduler.adapters.azure_database import EntraPassword
 from scheduler.adapters.memory import ManualClock, MemoryBlobs
-from scheduler.app import App, Bell, BlobAddress, BlobSettings, SystemClock, build, parse_blob_url
+from scheduler.app import App, Bell, BlobAddress, BlobSettings, StoreSignIn, SystemClock, build, parse_blob_url
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
 from scheduler.settings import SETTINGS_BLOB, SchedulerSettings, dump_settings
 
@@ -100,6 +101,31 @@ def test_a_deployment_is_wired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     made.run(stop)
 
 
+def test_a_store_that_takes_tokens_is_wired(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Entra sign-in the database gets an address whose server must prove itself, and a source of tokens."""
+    opened: list[tuple[str, object]] = []
+
+    class Stop(Exception):  # noqa: N818  nothing after the database matters here
+        pass
+
+    def database(url: str, password: object = None) -> None:
+        opened.append((url, password))
+        raise Stop
+
+    monkeypatch.setattr(app.AzureBlobs, "read", lambda self, container, name: dump_settings(SETTINGS).encode())
+    monkeypatch.setattr(app, "Database", database)
+    url = f"{ADDRESS.endpoint}{SCHEDULER}/{SETTINGS_BLOB}"
+    store = "postgresql+psycopg://id@server/millpond"
+    with pytest.raises(Stop):
+        build(url, store, SystemClock(), NoCredential(), 0.01, StoreSignIn.ENTRA)
+    with pytest.raises(Stop):
+        build(url, store, SystemClock(), NoCredential(), 0.01)
+    (with_token, source), (plain, none) = opened
+    assert "sslmode=verify-full" in with_token
+    assert isinstance(source, EntraPassword)
+    assert (plain, none) == (store, None)
+
+
 def test_running_steps_until_stopped() -> None:
     """A run steps, waits and steps again; at the end it gives the lead up and closes."""
     done: list[str] = []
@@ -115,5 +141,5 @@ def test_running_steps_until_stopped() -> None:
         def release(self) -> None:
             done.append("release")
 
-    App(None, Counting(), ManualClock(), Bell(), lambda: done.append("close")).run(stop)  # type: ignore[arg-type]
+    App(None, Counting(), "", ManualClock(), Bell(), lambda: done.append("close")).run(stop)  # type: ignore[arg-type]
     assert done == ["step", "step", "step", "release", "close"]

@@ -7,6 +7,7 @@ whether a task's process was alive.
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 import yaml
@@ -134,6 +136,33 @@ class Project:
                 process.terminate()
                 process.wait(timeout=30)
         self.run([sys.executable, "-m", "infra.cli", "local", "down"], expect=0)
+
+
+class Azure:
+    """The resource manager, read by a client of its own."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+        self._url = f"https://{environment['ARM_METADATA_HOSTNAME']}"
+
+    def get(self, path: str) -> httpx.Response:
+        """GET a path below the subscription."""
+        token = httpx.get(
+            self._environment["IDENTITY_ENDPOINT"],
+            params={"resource": self._url, "api-version": "2019-08-01"},
+            headers={"X-IDENTITY-HEADER": self._environment["IDENTITY_HEADER"]},
+        ).json()["access_token"]
+        return httpx.get(
+            f"{self._url}/subscriptions/{self._environment['ARM_SUBSCRIPTION_ID']}{path}",
+            params={"api-version": "2024-11-01"},
+            headers={"Authorization": f"Bearer {token}"},
+            verify=ssl.create_default_context(cafile=self._environment["SSL_CERT_FILE"]),
+        )
+
+    def scale_sets(self) -> set[str]:
+        """Names of the scale sets that are there."""
+        found = self.get("/providers/Microsoft.Compute/virtualMachineScaleSets").json()["value"]
+        return {entry["name"] for entry in found}
 
 
 def eventually(holds: Callable[[], object], what: str, seconds: float = 120) -> None:

@@ -6,17 +6,15 @@ the local Azure's request log, its record of deleted instances and its list of s
 
 import copy
 import os
-import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 import yaml
 
-from tests.system.project import Project, copy_of_the_project, eventually, lowered_capacities
+from tests.system.project import Azure, Project, copy_of_the_project, eventually, lowered_capacities
 
 NODES = 7
 HOLD = "hold.py"
@@ -36,33 +34,6 @@ QUICK_PROGRAM = """
 import os, pathlib
 pathlib.Path("where.txt").write_text(os.environ["AZ_BATCH_NODE_ID"])
 """
-
-
-class Azure:
-    """The resource manager, read by a client of its own."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self._environment = environment
-        self._url = f"https://{environment['ARM_METADATA_HOSTNAME']}"
-
-    def get(self, path: str) -> httpx.Response:
-        """GET a path below the subscription."""
-        token = httpx.get(
-            self._environment["IDENTITY_ENDPOINT"],
-            params={"resource": self._url, "api-version": "2019-08-01"},
-            headers={"X-IDENTITY-HEADER": self._environment["IDENTITY_HEADER"]},
-        ).json()["access_token"]
-        return httpx.get(
-            f"{self._url}/subscriptions/{self._environment['ARM_SUBSCRIPTION_ID']}{path}",
-            params={"api-version": "2024-11-01"},
-            headers={"Authorization": f"Bearer {token}"},
-            verify=ssl.create_default_context(cafile=self._environment["SSL_CERT_FILE"]),
-        )
-
-    def scale_sets(self) -> set[str]:
-        """Names of the scale sets that are there."""
-        found = self.get("/providers/Microsoft.Compute/virtualMachineScaleSets").json()["value"]
-        return {entry["name"] for entry in found}
 
 
 class Held:

@@ -1,123 +1,39 @@
 """A stack whose scheduler runs on a host of its own, on the real engine and real processes, as a user drives it."""
 
 import json
-import re
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
 from infra.components.scheduler_access import SCALE_SET_ACTIONS
-from tests.system.project import Project, copy_of_the_project, eventually, processes_of, puts
+from tests.system.hosted import HOST, JOB, Hosted, deployed, finished
+from tests.system.project import eventually, processes_of, puts
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
-# The host's Python is this one: on this machine there is no image.
-HOST = {"python": f"{sys.version_info.major}.{sys.version_info.minor}", "port": 0, "interval": "300ms"}
 # When a generation is retired, a node is removed, or a view is read by itself.
 RARE = {
     "Microsoft.Compute/virtualMachineScaleSets/delete",
     "Microsoft.Compute/virtualMachineScaleSets/delete/action",
     "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/instanceView/read",
 }
-JOB = """\
-name: squares
-pool: risk
-steps:
-  - name: square
-    array: 6
-    command: [python3, -c, "import os; i = int(os.environ['MILLPOND_TASK_INDEX']); open('n', 'w').write(str(i * i))"]
-    outputs: [n]
-    wall_clock_limit: 5m
-"""
-
-
-@dataclass
-class Hosted(Project):
-    """A project whose commands speak to the scheduler on the host, as through a tunnel to its loopback port."""
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """A user's shell, with the address and the token that the host's api.json has now."""
-        found = super().environment
-        address = self.address()
-        if address is not None:
-            found |= {"MILLPOND_API_URL": address["url"], "MILLPOND_API_TOKEN": address["token"]}
-        return found
-
-    def address(self) -> dict | None:
-        """What the scheduler wrote to the host's disk."""
-        files = list((self.home / "local").rglob("home/local/api.json"))
-        return json.loads(files[0].read_text()) if files else None
-
-    def reachable(self) -> bool:
-        """Whether the scheduler that wrote the address answers."""
-        address = self.address()
-        if address is None:
-            return False
-        try:
-            headers = {"Authorization": f"Bearer {address['token']}"}
-            return httpx.get(f"{address['url']}/v1/pools", headers=headers, trust_env=False).is_success
-        except httpx.HTTPError:
-            return False
-
-    def scheduler(self) -> psutil.Process:
-        """The scheduler's process, as its address names it."""
-        address = self.address()
-        assert address is not None
-        return psutil.Process(address["pid"])
-
-    def change(self, **settings: object) -> None:
-        """Change the host's settings and deploy."""
-        declared = self.settings()
-        declared["config"]["millpond:scheduler"] |= settings
-        self.declare(declared)
-        self.millpond("up")
-
-    def deleted(self) -> list[str]:
-        """What the resource manager was asked to delete."""
-        return [entry["path"].lower() for entry in self.requests() if entry["method"] == "DELETE"]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
     """A deployed stack with a host whose scheduler answers."""
-    with copy_of_the_project(tmp_path_factory) as made:
-        hosted = Hosted(made.folder, made.home, made.background)
-        settings = hosted.settings()
-        settings["config"]["millpond:scheduler"] = HOST
-        hosted.declare(settings)
-        (hosted.folder / "job.yaml").write_text(JOB)
-        hosted.millpond("local", "up", "--boot-delay", "1")
-        hosted.millpond("up")
-        eventually(hosted.reachable, "the scheduler on the host answers")
+    with deployed(tmp_path_factory, JOB, HOST) as hosted:
         yield hosted
 
 
-def finished(project: Hosted, job_id: str) -> bool:
-    """Whether a job has ended well."""
-    return project.job(job_id)["result"] == "success"
-
-
 def test_a_second_up_changes_nothing(project: Hosted) -> None:
-    """The same declaration again makes no change, neither does a refresh find one.
-
-    But for one: the network answers with what has come into its subnets since, which the first refresh takes up.
-    """
-    environment = project.local_environment()
-    stack = ["--non-interactive", "--stack", "local"]
-    before = puts(project)
-    taken_up = project.run(["pulumi", "refresh", *stack, "--yes", "--skip-preview"], environment=environment)
-    assert len(re.findall(r"updated \(", taken_up)) <= 1, taken_up
-    again = ["pulumi", "up", *stack, "--refresh", "--yes", "--skip-preview", "--expect-no-changes"]
-    project.run(again, environment=environment)
-    assert puts(project) == before
+    """The same declaration again makes no change, neither does a refresh find one."""
+    project.up_again()
 
 
 def test_a_job_completes_though_the_scheduler_is_killed(project: Hosted) -> None:

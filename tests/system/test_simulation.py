@@ -1,20 +1,24 @@
 """The whole system on a manual clock, against faults drawn from seeds and against chosen ones.
 
-`MILLPOND_SIM_SEEDS` says how many seeds are simulated; a failure names its seed, which replays it exactly.
+`MILLPOND_SIM_SEEDS` says how many seeds are simulated in full size, `MILLPOND_SIM_SMALL_SEEDS` how many in a world so
+small that many can be: most of what can go wrong shows with two nodes and three tasks. A failure names its seed, which
+replays it exactly.
 """
 
 import os
+import random
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from scheduler.model import JobResult
-from scheduler.policy import ScalingPolicy
 from tests.system.faults import FaultPlan
-from tests.system.workload import JobPlan, StepPlan
+from tests.system.workload import JobPlan, StepPlan, draw_small_job
 from tests.system.world import QUICK, Outcome, Scenario, World, run
 
 SEEDS = int(os.environ.get("MILLPOND_SIM_SEEDS", "24"))
+SMALL_SEEDS = int(os.environ.get("MILLPOND_SIM_SMALL_SEEDS", "240"))
 CHUNKS = 12  # tests that the seeds are spread over, so that two processes share them
 
 MIXES = (
@@ -65,6 +69,22 @@ def scenario_of(seed: int) -> Scenario:
     return Scenario(seed, faults=MIXES[seed % len(MIXES)], schedulers=1 + (seed % 7 == 0), redeclared_at=redeclared_at)
 
 
+def small_scenario_of(seed: int) -> Scenario:
+    """Give a small scenario: one or two jobs of a few short tasks on at most two nodes, in the same mixes of faults."""
+    source = random.Random(seed)  # noqa: S311  repeatable on purpose
+    jobs = tuple(draw_small_job(source, f"job-{number}") for number in range(source.randint(1, 2)))
+    redeclared_at = timedelta(seconds=25 + seed % 30) if seed % 5 == 0 else None
+    return Scenario(
+        seed,
+        jobs=jobs,
+        faults=MIXES[seed % len(MIXES)],
+        policy=replace(QUICK, max_nodes=2),
+        task_slots=1 + seed % 2,
+        schedulers=1 + (seed % 7 == 0),
+        redeclared_at=redeclared_at,
+    )
+
+
 def must_hold(outcome: Outcome, name: str) -> None:
     """Fail with what was wrong and the end of the trace."""
     tail = "\n".join(outcome.trace[-60:])
@@ -76,6 +96,13 @@ def test_every_job_ends_as_computed_beforehand_whatever_goes_wrong(chunk: int) -
     """Each task ends once with the expected bytes, no busy node is deleted, and the pool goes back to no nodes."""
     for seed in range(chunk, SEEDS, CHUNKS):
         must_hold(run(scenario_of(seed)), f"seed {seed}")
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_every_small_job_ends_as_computed_beforehand_whatever_goes_wrong(chunk: int) -> None:
+    """The same holds in many small worlds."""
+    for seed in range(chunk, SMALL_SEEDS, CHUNKS):
+        must_hold(run(small_scenario_of(seed)), f"small seed {seed}")
 
 
 @pytest.mark.parametrize("seed", [1, 4])
@@ -197,15 +224,6 @@ def test_a_new_generation_takes_over_while_nodes_work() -> None:
 
 def test_a_pool_keeps_its_minimum() -> None:
     """A pool with a minimum buys it without work, and goes back to it, not below, after work."""
-    policy = ScalingPolicy(
-        acceptable_wait=QUICK.acceptable_wait,
-        min_nodes=2,
-        max_nodes=QUICK.max_nodes,
-        default_task_time=QUICK.default_task_time,
-        idle_timeout=QUICK.idle_timeout,
-        boot_deadline=QUICK.boot_deadline,
-        silence_deadline=QUICK.silence_deadline,
-    )
-    world = World(Scenario(7, jobs=(SHORT,), policy=policy))
+    world = World(Scenario(7, jobs=(SHORT,), policy=replace(QUICK, min_nodes=2)))
     must_hold(world.run(), "a minimum")
     assert len(world.capacity.instances("pool-a")) == 2

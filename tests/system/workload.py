@@ -127,6 +127,14 @@ def draw_jobs(source: random.Random) -> tuple[JobPlan, ...]:
     )
 
 
+def draw_small_job(source: random.Random, name: str) -> JobPlan:
+    """Draw a job of at most three short tasks, and perhaps one that reads what they made."""
+    steps = [_draw_step(source, "map", source.randint(1, 3), short=True)]
+    if source.random() < 0.5:
+        steps.append(_draw_step(source, "reduce", 1, short=True, after="map"))
+    return JobPlan(name, source.choice((0, 1)), tuple(steps))
+
+
 def _draw_job(source: random.Random, name: str, arrives: timedelta) -> JobPlan:
     short = source.random() < 0.5
     steps = [_draw_step(source, "map", source.randint(1, 12), short=short)]

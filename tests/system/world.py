@@ -19,9 +19,11 @@ from scheduler.adapters.memory import (
     MemoryQueues,
 )
 from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.deletion_store import SqlDeletionStore
 from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
+from scheduler.controller.clear import Clear
 from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.controller.fleet import Fleet
@@ -214,6 +216,7 @@ class World:
             reconcile=Reconcile(dispatch, queues, blobs),
             feed=Feed(dispatch, queues, blobs),
             fleet=Fleet(fleet, dispatch, capacity, queues, blobs),
+            clear=Clear(port(SqlDeletionStore(self.database), "deletions"), blobs),
             reconcile_interval=timedelta(seconds=30),
             pace=replace(USUAL, renew=timedelta(seconds=5)),
         )

@@ -34,6 +34,7 @@ OPERATIONS = (
     "msi.v2024_11_30.operations._federated_identity_credentials_operations",
     "authorization.v2022_04_01.operations._role_assignments_operations",
     "authorization.v2022_04_01.operations._role_definitions_operations",
+    "postgresqlflexibleservers.operations._operations",
 )
 
 # The types of the program, of the command line's virtual machines and scale sets, and what lies in them.
@@ -74,6 +75,9 @@ TYPES = (
     "Microsoft.Compute/virtualMachines",
     "Microsoft.Compute/virtualMachines/extensions",
     "Microsoft.Compute/disks",
+    "Microsoft.DBforPostgreSQL/flexibleServers",
+    "Microsoft.DBforPostgreSQL/flexibleServers/administrators",
+    "Microsoft.DBforPostgreSQL/flexibleServers/databases",
 )
 
 # Requests whose model leaves out what the service sets; those properties are read-only.

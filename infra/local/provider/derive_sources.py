@@ -175,6 +175,24 @@ SOURCES = {
         "build_disks_create_or_update_request",
         "diskName",
     ),
+    "azure-native:dbforpostgresql:Server": Source(
+        "postgresqlflexibleservers.models.Server",
+        "postgresqlflexibleservers.operations._operations",
+        "build_servers_create_or_update_request",
+        "serverName",
+    ),
+    "azure-native:dbforpostgresql:Database": Source(
+        "postgresqlflexibleservers.models.Database",
+        "postgresqlflexibleservers.operations._operations",
+        "build_databases_create_request",
+        "databaseName",
+    ),
+    "azure-native:dbforpostgresql:AdministratorsMicrosoftEntra": Source(
+        "postgresqlflexibleservers.models.AdministratorMicrosoftEntraAdd",
+        "postgresqlflexibleservers.operations._operations",
+        "build_administrators_microsoft_entra_create_or_update_request",
+        "objectId",
+    ),
 }
 
 # Inputs (ARM model, wire name) that the rules cannot place; they are sent where they stand.

@@ -2,18 +2,32 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from itertools import islice
+from datetime import datetime, timedelta
+from itertools import chain, islice
 
-from sqlalchemy import Connection, Row, and_, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
 
-from node_bootstrap.protocol import Manifest, ResolvedInputs, StopRef, TaskMessage, TaskRef, encode
+from node_bootstrap.protocol import (
+    FileRef,
+    Manifest,
+    ResolvedInputs,
+    StopRef,
+    TaskFiles,
+    TaskMessage,
+    TaskRef,
+    TextFile,
+    encode,
+    resolved_blob,
+    sha256_hex,
+)
 from scheduler.adapters.sql.commit import record_words
-from scheduler.adapters.sql.committed import LOGS, committed_files
+from scheduler.adapters.sql.committed import LOGS, CommittedTask, committed_files
 from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.dependents import element_edges
 from scheduler.adapters.sql.give_back import return_message
+from scheduler.adapters.sql.inputs import keep_blobs
 from scheduler.adapters.sql.job_change import JobChange, Standing
 from scheduler.adapters.sql.job_schema import (
     JOBS,
@@ -38,9 +52,11 @@ from scheduler.dispatch.records import (
     StepSources,
 )
 from scheduler.errors import NotFoundError
-from scheduler.model import JobResult, JobState, PoolDemand, TaskResult
+from scheduler.model import JobResult, JobState, PoolDemand, TaskResult, TaskState
 
 _UNFINISHED = (JobState.ACTIVE.value, JobState.TERMINATING.value)
+# A manifest that comes late still finds its message for a day; after that nothing of it can be on its way.
+_CLOSED_KEPT = timedelta(days=1)
 
 
 class SqlDispatchStore:
@@ -129,23 +145,22 @@ class SqlDispatchStore:
         """Give a step's definition and its inputs, resolved from committed manifests."""
         with self._database.read() as connection:
             row = connection.execute(
-                select(STEPS.c.job, STEPS.c.definition, STEPS.c.inputs_from)
+                select(STEPS.c.job, STEPS.c.definition, STEPS.c.inputs_from, STEPS.c.needed_success, JOBS.c.task_edges)
                 .join(JOBS, JOBS.c.number == STEPS.c.job)
                 .where(JOBS.c.job_id == job_id, STEPS.c.position == step)
             ).first()
             if row is None:
                 raise NotFoundError(f"job {job_id} has no step {step}")
             sources = json.loads(row.inputs_from)
+            if row.task_edges:
+                single = {edge.predecessor for edge in element_edges(connection, row.job, step)}
+                sources = [name for name in sources if name not in _names(connection, row.job, single)]
             if not sources:
                 return StepSources(row.definition, None)
             won = (STEPS.c.name.in_(sources), TASKS.c.result == TaskResult.SUCCESS.value)
-            files = tuple(
-                replace(file, path=f"{task.step}/{task.index}/{file.path}")
-                for task in committed_files(connection, row.job, *won)
-                for file in task.files
-                if file.path not in LOGS
-            )
-        return StepSources(row.definition, encode(ResolvedInputs(files)))
+            files = tuple(chain.from_iterable(map(_as_inputs, committed_files(connection, row.job, *won))))
+            texts = _missing(connection, row.job, sources) if row.needed_success < 1 else ()
+        return StepSources(row.definition, encode(ResolvedInputs(files, texts)))
 
     def mark_published(self, epoch: int, job_id: str, step: int, inputs: str | None) -> None:
         """Record that the step's blobs are in storage."""
@@ -173,7 +188,8 @@ class SqlDispatchStore:
     def unsent(self, limit: int) -> tuple[OutgoingMessage, ...]:
         """Give the oldest messages in the outbox that are not marked sent."""
         with self._database.read() as connection:
-            rows = select(MESSAGES.c.message_id, MESSAGES.c.queue, MESSAGES.c.body).where(MESSAGE_IS_UNSENT)
+            columns = (MESSAGES.c.message_id, MESSAGES.c.queue, MESSAGES.c.body, MESSAGES.c.inputs)
+            rows = select(*columns).where(MESSAGE_IS_UNSENT)
             return tuple(
                 OutgoingMessage(*row) for row in connection.execute(rows.order_by(MESSAGES.c.number).limit(limit))
             )
@@ -182,7 +198,7 @@ class SqlDispatchStore:
         """Mark messages as sent; their bodies are not needed any more."""
         with self._database.lead(epoch) as connection:
             sent = update(MESSAGES).where(MESSAGES.c.message_id.in_(message_ids))
-            connection.execute(sent.values(sent_at=now, body=None))
+            connection.execute(sent.values(sent_at=now, body=None, inputs=None))
 
     def record(
         self, epoch: int, starts: Sequence[Start], manifests: Sequence[tuple[str, Manifest]], now: datetime
@@ -206,6 +222,15 @@ class SqlDispatchStore:
         """Make the unfinished tasks of a message ready again and close it."""
         with self._database.lead(epoch) as connection:
             return return_message(connection, message_id, now, reason=reason, running=running, charge=charge)
+
+    def prune(self, epoch: int, now: datetime) -> None:
+        """Remove messages of ended jobs a day after they were accounted for, and stops of ended jobs without any."""
+        ended = select(JOBS.c.number).where(JOBS.c.state == JobState.COMPLETED.value)
+        with self._database.lead(epoch) as connection:
+            closed = (MESSAGES.c.closed_at < now - _CLOSED_KEPT) & MESSAGES.c.job.in_(ended)
+            connection.execute(delete(MESSAGES).where(closed))
+            carried = select(MESSAGES.c.number).where(MESSAGE_IS_OPEN)
+            connection.execute(delete(STOPS).where(STOPS.c.job.in_(ended), STOPS.c.message.not_in(carried)))
 
     def open_messages(self) -> tuple[OpenMessage, ...]:
         """Give the messages not yet accounted for, oldest first."""
@@ -232,6 +257,58 @@ class SqlDispatchStore:
         )
 
 
+def _as_inputs(task: CommittedTask) -> Iterator[FileRef]:
+    for file in task.files:
+        if file.path not in LOGS:
+            yield replace(file, path=f"{task.step}/{task.index}/{file.path}")
+
+
+def _names(connection: Connection, job: int, positions: set[int]) -> set[str]:
+    named = select(STEPS.c.name).where(STEPS.c.job == job, STEPS.c.position.in_(positions))
+    return set(connection.execute(named).scalars())
+
+
+def _own_inputs(
+    connection: Connection, change: JobChange, step: int, inputs_from: str, task_ids: Sequence[int]
+) -> str | None:
+    """Resolve what these tasks read of the one task each that they depend on; None where there is no such."""
+    sources = json.loads(inputs_from) if change.job.task_edges else ()
+    if not sources:
+        return None
+    number = change.job.number
+    files: dict[int, list[FileRef]] = {task_id: [] for task_id in task_ids}
+    edges = element_edges(connection, number, step)
+    for edge in edges:
+        away = edge.dependent_first - edge.first
+        won = (
+            TASKS.c.task_id.in_([task_id - away for task_id in task_ids]),
+            TASKS.c.result == TaskResult.SUCCESS.value,
+            STEPS.c.name.in_(sources),
+        )
+        for task in committed_files(connection, number, *won):
+            files[task.task_id + away].extend(_as_inputs(task))
+    if not edges:
+        return None
+    own = encode(ResolvedInputs((), own=tuple(TaskFiles(task_id, tuple(found)) for task_id, found in files.items())))
+    keep_blobs(connection, number, {resolved_blob(sha256_hex(own.encode()))})
+    return own
+
+
+def _missing(connection: Connection, job: int, sources: Sequence[str]) -> tuple[TextFile, ...]:
+    """Name the tasks of each step that did not succeed, for a step that starts all the same."""
+    lines: dict[str, list[str]] = {name: [] for name in sources}
+    rows = (
+        select(STEPS.c.name, TASKS.c.task_id - STEPS.c.first_task_id)
+        .join(STEPS, and_(STEPS.c.job == TASKS.c.job, STEPS.c.position == TASKS.c.step))
+        .where(TASKS.c.job == job, STEPS.c.name.in_(sources), STEPS.c.unsuccessful > 0)
+        .where(TASKS.c.state == TaskState.COMPLETED.value, TASKS.c.result != TaskResult.SUCCESS.value)
+        .order_by(TASKS.c.task_id)
+    )
+    for name, index in connection.execute(rows):
+        lines[name].append(f"{index}\n")
+    return tuple(TextFile(f"{name}/missing.txt", "".join(found)) for name, found in lines.items())
+
+
 def _ready_step(row: Row[tuple[object, ...]]) -> ReadyStep:
     return ReadyStep(
         job_id=row.job_id,
@@ -253,6 +330,7 @@ class _Content:
     order: HandOut
     refs: tuple[TaskRef, ...]
     body: str
+    inputs: str | None
 
 
 def _contents(
@@ -267,16 +345,18 @@ def _contents(
         job = changes[job_id].job
         if job.state == JobState.ACTIVE:
             waiting[job_id, step, suspect] = iter(_waiting(connection, job.number, step, suspect, count))
-            known = select(STEPS.c.definition_hash, STEPS.c.inputs)
+            known = select(STEPS.c.definition_hash, STEPS.c.inputs, STEPS.c.inputs_from)
             here = known.where(STEPS.c.job == job.number, STEPS.c.position == step)
             definitions[job_id, step] = connection.execute(here).one()
     made = []
     for message_id, order in orders:
         refs = tuple(islice(waiting.get((order.job_id, order.step, order.suspect), iter(())), order.count))
         if refs:
-            definition, inputs = definitions[order.job_id, order.step]
-            body = encode(TaskMessage(message_id, order.job_id, definition, refs, inputs))
-            made.append(_Content(message_id, order, refs, body))
+            definition, inputs, sources = definitions[order.job_id, order.step]
+            own = _own_inputs(connection, changes[order.job_id], order.step, sources, [ref.task_id for ref in refs])
+            own_hash = None if own is None else sha256_hex(own.encode())
+            body = encode(TaskMessage(message_id, order.job_id, definition, refs, inputs, own_hash))
+            made.append(_Content(message_id, order, refs, body, own))
     return made
 
 
@@ -301,6 +381,7 @@ def _message_values(change: JobChange, made: _Content, deadline: datetime, now: 
         "group_key": str(order.group.key),
         "queue": order.group.queue,
         "body": made.body,
+        "inputs": made.inputs,
         "unreported": len(made.refs),
         "seconds": len(made.refs) * order.task_seconds,
         "created_at": now,

@@ -1,50 +1,28 @@
 """Tables of groups, nodes, decisions and samples."""
 
-from datetime import UTC, datetime, timedelta
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table, Text
-from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
-
+from scheduler.adapters.sql.columns import Instant, Words
 from scheduler.adapters.sql.database import METADATA
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-class Instant(TypeDecorator[datetime]):
-    """An aware instant as microseconds since 1970, exact and comparable on every database."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002  SQLAlchemy's
-        """Write an instant."""
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
-
-    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  SQLAlchemy's
-        """Read an instant, in UTC."""
-        return None if value is None else _EPOCH + value * _MICROSECOND
-
 
 DEPLOYMENT = Table(
     "fleet_deployment",
     METADATA,
     Column("only", Integer, primary_key=True),
-    Column("settings", Text, nullable=False),
+    Column("settings", Words, nullable=False),
 )
 
 GROUPS = Table(
     "fleet_groups",
     METADATA,
-    Column("pool", String(64), primary_key=True),
-    Column("name", String(64), primary_key=True),
-    Column("generation", String(64), primary_key=True),
-    Column("scale_set", String(128), nullable=False),
-    Column("kind", String(16), nullable=False),
-    Column("queue", String(64), nullable=False),
-    Column("vm_size", String(64), nullable=False),
-    Column("priority", String(16), nullable=False),
+    Column("pool", Words(64), primary_key=True),
+    Column("name", Words(64), primary_key=True),
+    Column("generation", Words(64), primary_key=True),
+    Column("scale_set", Words(128), nullable=False),
+    Column("kind", Words(16), nullable=False),
+    Column("queue", Words(64), nullable=False),
+    Column("vm_size", Words(64), nullable=False),
+    Column("priority", Words(16), nullable=False),
     Column("task_slots", Integer, nullable=False),
     Column("max_nodes", Integer, nullable=False),
     Column("current", Boolean, nullable=False),
@@ -54,8 +32,8 @@ GROUPS = Table(
     Column("capacity", Integer),
     Column("ordered_at", Instant),
     Column("refused_at", Instant),
-    Column("refused_kind", String(16)),
-    Column("refused_message", Text),
+    Column("refused_kind", Words(16)),
+    Column("refused_message", Words),
 )
 
 # `removal` marks that removing was decided on; whatever is written later, only removing and gone are kept then.
@@ -64,21 +42,21 @@ GROUPS = Table(
 NODES = Table(
     "fleet_nodes",
     METADATA,
-    Column("node_id", String(128), primary_key=True),
-    Column("pool", String(64), nullable=False),
-    Column("name", String(64), nullable=False),
-    Column("generation", String(64), nullable=False),
-    Column("instance_id", String(128), nullable=False),
-    Column("phase", String(16), nullable=False),
-    Column("control_number", Integer, nullable=False),
-    Column("incarnation", String(64)),
+    Column("node_id", Words(128), primary_key=True),
+    Column("pool", Words(64), nullable=False),
+    Column("name", Words(64), nullable=False),
+    Column("generation", Words(64), nullable=False),
+    Column("instance_id", Words(128), nullable=False),
+    Column("phase", Words(16), nullable=False),
+    Column("control_number", BigInteger, nullable=False),
+    Column("incarnation", Words),
     Column("first_seen_at", Instant, nullable=False),
     Column("ready_at", Instant),
     Column("status_at", Instant),
     Column("idle_since", Instant),
     Column("gone_at", Instant),
-    Column("held", Text, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("held", Words, nullable=False),
+    Column("reason", Words, nullable=False),
     Column("removal", Boolean, nullable=False),
     Column("ended_at", Instant),
     Column("drain_asked_at", Instant),
@@ -90,14 +68,14 @@ DECISIONS = Table(
     METADATA,
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("at", Instant, nullable=False),
-    Column("pool", String(64), nullable=False),
-    Column("name", String(64), nullable=False),
-    Column("generation", String(64), nullable=False),
-    Column("action", String(16), nullable=False),
-    Column("kind", String(32), nullable=False),
+    Column("pool", Words(64), nullable=False),
+    Column("name", Words(64), nullable=False),
+    Column("generation", Words(64), nullable=False),
+    Column("action", Words(16), nullable=False),
+    Column("kind", Words(32), nullable=False),
     Column("count", Integer, nullable=False),
-    Column("nodes", Text, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("nodes", Words, nullable=False),
+    Column("reason", Words, nullable=False),
     Index("fleet_decisions_by_group", "pool", "name", "generation", "id"),
 )
 
@@ -106,7 +84,7 @@ SAMPLES = Table(
     METADATA,
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("at", Instant, nullable=False),
-    Column("pool", String(64), nullable=False),
+    Column("pool", Words(64), nullable=False),
     Column("active_tasks", Integer, nullable=False),
     Column("running_tasks", Integer, nullable=False),
     Column("target_nodes", Integer, nullable=False),

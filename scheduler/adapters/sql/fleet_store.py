@@ -18,6 +18,7 @@ from scheduler.adapters.sql.decision_rows import (
     of_group,
     repeats_newest,
 )
+from scheduler.adapters.sql.fleet_history import history_of
 from scheduler.adapters.sql.fleet_schema import DECISIONS, DEPLOYMENT, GROUPS, NODES, SAMPLES
 from scheduler.autoscale.plan import Action, GroupHistory, ScaleOut
 from scheduler.errors import CapacityErrorKind, ConflictError, NotFoundError
@@ -27,6 +28,10 @@ from scheduler.settings import PoolSettings, SchedulerSettings, dump_settings, l
 
 # How long a node that is gone stays in listings.
 _GONE_KEPT = timedelta(days=1)
+
+# What people look back at, and rows whose boots the breaker and the idle limit are measured by.
+_HISTORY_KEPT = timedelta(days=30)
+_ROWS_KEPT = timedelta(days=7)
 
 # How often a sample is kept while nothing changes.
 _SAMPLE_EVERY = timedelta(seconds=15)
@@ -101,7 +106,7 @@ class SqlFleetStore:
             rows = connection.execute(
                 select(GROUPS).where(GROUPS.c.pool == pool, GROUPS.c.forgotten_at.is_(None))
             ).all()
-            return {group_key(row): _history(connection, row) for row in rows}
+            return {group_key(row): history_of(connection, row) for row in rows}
 
     def sync_groups(self, epoch: int, settings: SchedulerSettings, now: datetime) -> None:
         """Take settings up."""
@@ -217,6 +222,17 @@ class SqlFleetStore:
         with self._database.lead(epoch) as connection:
             connection.execute(insert(SAMPLES).values(dataclasses.asdict(sample)))
 
+    def prune(self, epoch: int, now: datetime) -> None:
+        """Remove old decisions, samples, and nodes that are gone."""
+        newest = select(sql_function.max(DECISIONS.c.id)).group_by(
+            DECISIONS.c.pool, DECISIONS.c.name, DECISIONS.c.generation
+        )
+        with self._database.lead(epoch) as connection:
+            old = now - _HISTORY_KEPT
+            connection.execute(delete(DECISIONS).where(DECISIONS.c.at < old, DECISIONS.c.id.not_in(newest)))
+            connection.execute(delete(SAMPLES).where(SAMPLES.c.at < old))
+            connection.execute(delete(NODES).where(NODES.c.gone_at < now - _ROWS_KEPT))
+
     def forget_group(self, epoch: int, group: GroupKey, now: datetime) -> None:
         """Keep that a retired group's set and queue are deleted; a current group is left alone."""
         with self._database.lead(epoch) as connection:
@@ -259,26 +275,6 @@ def _declare(connection: Connection, group: NodeGroup, position: int, now: datet
     }
     if connection.execute(update(GROUPS).where(of_group(GROUPS, group.key)).values(values)).rowcount == 0:
         connection.execute(insert(GROUPS).values(**values, **dataclasses.asdict(group.key), declared_at=now))
-
-
-def _history(connection: Connection, row: Row[Any]) -> GroupHistory:
-    """Read orders and refusals off the group, and failed boots off its nodes."""
-    key = group_key(row)
-    last_ready = connection.execute(select(sql_function.max(NODES.c.ready_at)).where(of_group(NODES, key))).scalar_one()
-    failed = select(sql_function.count(), sql_function.max(NODES.c.ended_at)).where(
-        of_group(NODES, key), NODES.c.ready_at.is_(None), NODES.c.ended_at.is_not(None)
-    )
-    if last_ready is not None:
-        failed = failed.where(NODES.c.ended_at > last_ready)
-    count, newest = connection.execute(failed).one()
-    return GroupHistory(
-        failed_boots=count,
-        failed_boot_at=newest,
-        refused_at=row.refused_at,
-        refused_kind=CapacityErrorKind(row.refused_kind) if row.refused_kind else None,
-        refused_message=row.refused_message or "",
-        ordered_at=row.ordered_at,
-    )
 
 
 def _rows(connection: Connection, node_ids: tuple[str, ...]) -> dict[str, Row[Any]]:

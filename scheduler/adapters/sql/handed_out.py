@@ -63,5 +63,7 @@ def spent_by(task: Row[Any]) -> Spent:
 
 def close_messages(connection: Connection, messages: Sequence[int], now: datetime) -> None:
     """Close messages that are accounted for: nothing of them is on its way any more."""
-    connection.execute(update(MESSAGES).where(MESSAGES.c.number.in_(messages)).values(closed_at=now, body=None))
+    connection.execute(
+        update(MESSAGES).where(MESSAGES.c.number.in_(messages)).values(closed_at=now, body=None, inputs=None)
+    )
     connection.execute(delete(STOPS).where(STOPS.c.message.in_(messages)))

@@ -5,7 +5,7 @@ each miss the other's counter; whoever sees 0 releases dependents or ends the jo
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -14,7 +14,16 @@ from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Connection, Row, Update, and_, bindparam, case, func, select, update
 
-from scheduler.adapters.sql.job_schema import EDGES, IN_LIST, JOBS, STEPS, TASK_WAITS, TASKS
+from scheduler.adapters.sql.dependents import (
+    Following,
+    StepMove,
+    TaskMove,
+    consequences,
+    element_edges,
+    elements_ready,
+    ends_unwell,
+)
+from scheduler.adapters.sql.job_schema import IN_LIST, JOBS, STEPS, TASK_WAITS, TASKS
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.model import REQUEUE_TRANSITIONS, TRANSITIONS, JobResult, JobState, TaskResult, TaskState
 
@@ -45,6 +54,7 @@ class Standing(Enum):
         return self.value.state is TaskState.COMPLETED
 
 
+_UNSUCCESSFUL = frozenset({Standing.FAILED, Standing.CANCELLED})
 _ENDS = {standing.value.result: standing for standing in Standing if standing.completed}
 
 
@@ -83,7 +93,8 @@ class JobChange:
         self.job = job
         self._tally: dict[int, Counter[str]] = defaultdict(Counter)
         self._job_tally: Counter[str] = Counter()
-        self._failed: set[int] = set()
+        self._tasks: dict[int, list[TaskMove]] = defaultdict(list)
+        self._blamed: dict[int, str] = {}
 
     @classmethod
     def of(cls, connection: Connection, job_id: str, now: datetime) -> Self:
@@ -109,21 +120,10 @@ class JobChange:
         self._job_tally["open_tasks"] += count
         self._job_tally[standing.value.job_counter] += count
 
-    def change_all(self, old: Standing, new: Standing, steps: Iterable[int] | None = None, **values: object) -> None:
-        """Change every task that stands so, of these steps or of the whole job, to the same values."""
+    def change_all(self, old: Standing, new: Standing, **values: object) -> None:
+        """Change every task of the job that stands so, to the same values."""
         _check(old, new)
-        if steps is None:
-            self._change(TASKS.c.job == self.job.number, old, new, values)
-            return
-        for step in steps:
-            first, count = self._connection.execute(
-                select(STEPS.c.first_task_id, STEPS.c.task_count).where(
-                    STEPS.c.job == self.job.number, STEPS.c.position == step
-                )
-            ).one()
-            # A step's tasks are a range of the primary key.
-            tasks = and_(TASKS.c.job == self.job.number, TASKS.c.task_id.between(first, first + count - 1))
-            self._change(tasks, old, new, values)
+        self._change(TASKS.c.job == self.job.number, old, new, values)
 
     def undo(self, old: Standing, tasks: ColumnElement[bool], **values: object) -> None:
         """Have tasks of the job that stand so wait as if they had never run: what only a requeue may do."""
@@ -136,11 +136,19 @@ class JobChange:
 
     def _change(self, tasks: ColumnElement[bool], old: Standing, new: Standing, values: Mapping[str, object]) -> None:
         here = and_(tasks, _where(old))
-        counts = self._connection.execute(select(TASKS.c.step, func.count()).where(here).group_by(TASKS.c.step)).all()
+        if self.job.task_edges and (old.completed or new.completed):
+            rows = self._connection.execute(select(TASKS.c.step, TASKS.c.task_id).where(here)).all()
+            for row in rows:
+                self._moved_task(row.step, row.task_id, old, new)
+            counts: Iterable[tuple[int, int]] = Counter(row.step for row in rows).items()
+        else:
+            grouped = select(TASKS.c.step, func.count()).where(here).group_by(TASKS.c.step)
+            counts = [(step, count) for step, count in self._connection.execute(grouped)]
+        if not counts:
+            return
         for step, count in counts:
             self._moved(step, old, new, count)
-        if counts:
-            self._connection.execute(update(TASKS).where(here).values(**_columns(new), **values))
+        self._connection.execute(update(TASKS).where(here).values(**_columns(new), **values))
 
     def change_each(self, step: int, old: Standing, new: Standing, tasks: Sequence[Mapping[str, object]]) -> None:
         """Change the tasks named by `task_id`, each with its own values of the same columns.
@@ -158,24 +166,34 @@ class JobChange:
                 f"job {self.job.job_id}: {changed} of {len(rows)} tasks stood as {old.name}; nothing was written"
             )
         self._moved(step, old, new, len(rows))
+        if self.job.task_edges and new.completed:
+            for row in tasks:
+                self._moved_task(step, int(str(row["task_id"])), old, new)
 
     def settle(self) -> None:
         """Write the counters, and do what follows: cancel what can never start, release, end the job."""
         while self._tally:
             tally, self._tally = self._tally, defaultdict(Counter)
-            ended = self._write_steps(tally)
-            self._cancel_dependents(ended.failing)
-            self._release(ended.done)
+            tasks, self._tasks = self._tasks, defaultdict(list)
+            moves = self._write_steps(tally)
+            ordered = {step: sorted(moved, key=lambda move: move.task_id) for step, moved in tasks.items()}
+            found = consequences(self._connection, self.job.number, moves, ordered)
+            for hopeless in found.hopeless:
+                self._cancel(hopeless)
+            for free in found.free:
+                self.release(free.step, free.task_ids)
         self._write_job()
 
     def _moved(self, step: int, old: Standing, new: Standing, count: int) -> None:
         self._count(step, old, -count)
         self._count(step, new, count)
-        if new is Standing.FAILED:
-            self._failed.add(step)
         opened = count * (old.completed - new.completed)
         self._tally[step]["open_tasks"] += opened
         self._job_tally["open_tasks"] += opened
+
+    def _moved_task(self, step: int, task_id: int, old: Standing, new: Standing) -> None:
+        failed = (new in _UNSUCCESSFUL) - (old in _UNSUCCESSFUL)
+        self._tasks[step].append(TaskMove(task_id, old.completed - new.completed, failed))
 
     def _count(self, step: int, standing: Standing, count: int) -> None:
         self._job_tally[standing.value.job_counter] += count
@@ -183,8 +201,8 @@ class JobChange:
         for name in standing.value.step_counters:
             tally[name] += count
 
-    def _write_steps(self, tally: Mapping[int, Counter[str]]) -> "_Ended":
-        done, failing = [], []
+    def _write_steps(self, tally: Mapping[int, Counter[str]]) -> list[StepMove]:
+        moves = []
         for position, changes in sorted(tally.items()):
             here = and_(STEPS.c.job == self.job.number, STEPS.c.position == position)
             values: dict[str, Any] = {name: STEPS.c[name] + change for name, change in changes.items() if change}
@@ -195,51 +213,46 @@ class JobChange:
             step = self._connection.execute(written.returning(*columns)).one()
             if changes["active"] > 0 and step.active == changes["active"]:
                 self._connection.execute(update(STEPS).where(here).values(active_since=self._now))
-            if position in self._failed and step.unsuccessful == changes["unsuccessful"]:
-                failing.append(position)
-            if changes["open_tasks"] < 0 and step.open_tasks == 0 and step.unsuccessful == 0:
-                done.append(position)
-        return _Ended(done, failing)
+            moves.append(
+                StepMove(position, step.open_tasks, step.unsuccessful, changes["open_tasks"], changes["unsuccessful"])
+            )
+        return moves
 
-    def _cancel_dependents(self, failed: Sequence[int]) -> None:
-        """End as cancelled what depends on a step with a failed task, directly or not: it can never start."""
-        if not failed:
+    def _cancel(self, hopeless: Following) -> None:
+        """End as cancelled what can never start; the reason names the step in which a task failed first."""
+        step = self._step(hopeless.step)
+        if hopeless.cause not in self._blamed:
+            self._blamed[hopeless.cause] = self._step(hopeless.cause).name
+        name = self._blamed.setdefault(hopeless.step, self._blamed[hopeless.cause])
+        reason = f"a task of step {name!r} did not succeed, which this one depends on"
+        for tasks in self._of_step(step, hopeless.task_ids):
+            self._change(tasks, Standing.BLOCKED, Standing.CANCELLED, {"reason": reason, "ended_at": self._now})
+
+    def release(self, position: int, task_ids: tuple[int, ...] | None = None) -> None:
+        """Make blocked tasks of a step ready that wait for nothing; what they read is resolved from now on."""
+        step = self._step(position)
+        if step.open_predecessors:
             return
-        edges = self._connection.execute(
-            select(EDGES.c.predecessor, EDGES.c.dependent).where(EDGES.c.job == self.job.number)
-        ).all()
-        after = defaultdict(list)
-        for predecessor, dependent in edges:
-            after[predecessor].append(dependent)
-        for first in failed:
-            reached: set[int] = set()
-            unseen = list(after[first])
-            while unseen:
-                step = unseen.pop()
-                if step not in reached:
-                    reached.add(step)
-                    unseen.extend(after[step])
-            name = self._connection.execute(
-                select(STEPS.c.name).where(STEPS.c.job == self.job.number, STEPS.c.position == first)
-            ).scalar_one()
-            reason = f"a task of step {name!r} did not succeed, which this one depends on"
-            self.change_all(Standing.BLOCKED, Standing.CANCELLED, sorted(reached), reason=reason, ended_at=self._now)
+        edges = element_edges(self._connection, self.job.number, position) if self.job.task_edges else ()
+        self._connection.execute(
+            update(STEPS).where(STEPS.c.job == self.job.number, STEPS.c.position == position).values(published=False)
+        )
+        for tasks in self._of_step(step, task_ids):
+            self._change(and_(tasks, elements_ready(edges)), Standing.BLOCKED, Standing.READY, {})
 
-    def _release(self, done: Iterable[int]) -> None:
-        for step in done:
-            dependents = select(EDGES.c.dependent).where(EDGES.c.job == self.job.number, EDGES.c.predecessor == step)
-            here = and_(STEPS.c.job == self.job.number, STEPS.c.position.in_(dependents))
-            self._connection.execute(update(STEPS).where(here).values(open_predecessors=STEPS.c.open_predecessors - 1))
-            free = select(STEPS.c.position).where(here, STEPS.c.open_predecessors == 0)
-            self.release(self._connection.execute(free).scalars().all())
+    def _step(self, position: int) -> Row[Any]:
+        here = select(STEPS).where(STEPS.c.job == self.job.number, STEPS.c.position == position)
+        return self._connection.execute(here).one()
 
-    def release(self, steps: Sequence[int]) -> None:
-        """Make the blocked tasks of steps ready; what they read is resolved and published from now on."""
-        for start in range(0, len(steps), IN_LIST):
-            some = STEPS.c.position.in_(steps[start : start + IN_LIST])
-            here = and_(STEPS.c.job == self.job.number, some)
-            self._connection.execute(update(STEPS).where(here).values(published=False))
-        self.change_all(Standing.BLOCKED, Standing.READY, steps)
+    def _of_step(self, step: Row[Any], task_ids: tuple[int, ...] | None) -> Iterator[ColumnElement[bool]]:
+        """Give conditions that find the tasks of a step, or those of these ids, each within what a statement holds."""
+        if task_ids is None:
+            # A step's tasks are a range of the primary key.
+            last = step.first_task_id + step.task_count - 1
+            yield and_(TASKS.c.job == self.job.number, TASKS.c.task_id.between(step.first_task_id, last))
+            return
+        for start in range(0, len(task_ids), IN_LIST):
+            yield and_(TASKS.c.job == self.job.number, TASKS.c.task_id.in_(task_ids[start : start + IN_LIST]))
 
     def _write_job(self) -> None:
         here = JOBS.c.number == self.job.number
@@ -250,7 +263,7 @@ class JobChange:
         job = self._connection.execute(update(JOBS).where(here).values(**values).returning(*JOBS.c)).one()
         if job.open_tasks == 0 and job.state in {JobState.ACTIVE, JobState.TERMINATING}:
             ended = update(JOBS).where(here)
-            result, reason = _result(job)
+            result, reason = _result(job, unwell=ends_unwell(self._connection, job.number))
             self._connection.execute(
                 ended.values(state=JobState.COMPLETED.value, result=result.value, reason=reason, ended_at=self._now)
             )
@@ -267,14 +280,6 @@ _BEGUN_ANEW: Mapping[str, Any] = {
     **dict.fromkeys(("retries", "node_faults", "preemptions"), 0),
     **dict.fromkeys(("node_id", "exit_code", "outcome", "started_at", "ended_at")),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """Steps whose last task succeeded, and steps in which a task first did not."""
-
-    done: list[int]
-    failing: list[int]
 
 
 def _check(old: Standing, new: Standing) -> None:
@@ -303,9 +308,10 @@ def _columns(new: Standing) -> dict[str, object]:
     return columns
 
 
-def _result(job: Row[Any]) -> tuple[JobResult, str]:
+def _result(job: Row[Any], *, unwell: bool) -> tuple[JobResult, str]:
     if job.state == JobState.TERMINATING and job.cancelled:
         return JobResult.CANCELLED, job.reason
-    if job.failed:
-        return JobResult.FAILURE, f"{job.failed} of {job.succeeded + job.failed + job.cancelled} tasks failed"
-    return JobResult.SUCCESS, ""
+    failed = f"{job.failed} of {job.succeeded + job.failed + job.cancelled} tasks failed" if job.failed else ""
+    if unwell:
+        return JobResult.FAILURE, failed or "tasks were cancelled"
+    return JobResult.SUCCESS, f"{failed}, which the steps after them allow" if failed else ""

@@ -4,8 +4,7 @@ Counters on jobs and steps are kept by the changes that cause them (`job_change`
 tasks of a job. Tasks are narrow rows; what tasks of a step share stands in the step.
 """
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from enum import StrEnum
 
 from sqlalchemy import (
     BigInteger,
@@ -16,37 +15,16 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    String,
     Table,
-    Text,
-    TypeDecorator,
+    UniqueConstraint,
     text,
 )
-from sqlalchemy.engine.interfaces import Dialect
 
+from scheduler.adapters.sql.columns import Instant, Words
 from scheduler.adapters.sql.database import METADATA
 
 # Parameters of one IN list; SQLite takes at most 32766 in a statement.
 IN_LIST = 1000
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-class Instant(TypeDecorator[datetime]):
-    """An aware datetime as microseconds since 1970: exact, comparable, the same in every database."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
-        """To the database; `dialect` belongs to the interface."""
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
-
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """From the database; `dialect` belongs to the interface."""
-        return None if value is None else _EPOCH + value * _MICROSECOND
-
 
 # SQLite numbers rows by itself only in a column of exactly this type.
 _ROW_NUMBER = BigInteger().with_variant(Integer(), "sqlite")
@@ -60,17 +38,18 @@ JOBS = Table(
     "jobs",
     METADATA,
     Column("number", _ROW_NUMBER, primary_key=True, autoincrement=True),
-    Column("job_id", String(80), nullable=False, unique=True),
-    Column("idempotency_key", Text, nullable=False, unique=True),
-    Column("name", Text, nullable=False),
-    Column("pool", Text, nullable=False),
+    Column("job_id", Words(80), nullable=False, unique=True),
+    Column("idempotency_key", Words, nullable=False, unique=True),
+    Column("name", Words, nullable=False),
+    Column("pool", Words, nullable=False),
     Column("priority", Integer, nullable=False),
-    Column("state", String(12), nullable=False),
-    Column("result", String(12)),
-    Column("reason", Text, nullable=False, server_default=""),
+    Column("state", Words(12), nullable=False),
+    Column("result", Words(12)),
+    Column("reason", Words, nullable=False, server_default=""),
     Column("created_at", Instant, nullable=False),
     Column("armed_at", Instant),
     Column("ended_at", Instant),
+    Column("task_edges", Boolean, nullable=False, server_default=text("false")),
     _count("open_tasks"),
     _count("blocked"),
     _count("active"),
@@ -86,8 +65,8 @@ CHUNKS = Table(
     METADATA,
     Column("job", ForeignKey(JOBS.c.number), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("hash", String(64), nullable=False),
-    Column("body", Text, nullable=False),
+    Column("hash", Words(64), nullable=False),
+    Column("body", Words, nullable=False),
 )
 
 STEPS = Table(
@@ -95,10 +74,10 @@ STEPS = Table(
     METADATA,
     Column("job", ForeignKey(JOBS.c.number), primary_key=True),
     Column("position", Integer, primary_key=True, autoincrement=False),
-    Column("name", Text, nullable=False),
-    Column("definition_hash", String(64), nullable=False),
-    Column("definition", Text, nullable=False),
-    Column("inputs_from", Text, nullable=False),
+    Column("name", Words, nullable=False),
+    Column("definition_hash", Words(64), nullable=False),
+    Column("definition", Words, nullable=False),
+    Column("inputs_from", Words, nullable=False),
     Column("first_task_id", Integer, nullable=False),
     Column("task_count", Integer, nullable=False),
     Column("max_task_retries", Integer, nullable=False),
@@ -108,9 +87,10 @@ STEPS = Table(
     Column("mean_seconds", Float),
     _count("measured"),
     Column("published", Boolean, nullable=False),
-    Column("inputs", String(64)),
+    Column("inputs", Words(64)),
     Column("active_since", Instant),
     Column("open_predecessors", Integer, nullable=False),
+    Column("needed_success", Float, nullable=False),
     _count("open_tasks"),
     _count("active"),
     _count("ready"),
@@ -122,13 +102,32 @@ STEP_ACTIVE = text("steps.active > 0")
 _ACTIVE = text("active > 0")
 Index("steps_active", STEPS.c.job, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE)
 
+
+class EdgeKind(StrEnum):
+    """What a step depends on: a whole step, some of its tasks, or each task on the one of its own index."""
+
+    STEP = "step"
+    TASKS = "tasks"
+    EACH = "each"
+
+
+# `first` and `last` are task ids of the predecessor. `needed` of these have to succeed, of an edge from task to task 1
+# or 0. Only edges on some tasks have counters here: of a whole step they stand in the step.
 EDGES = Table(
     "step_edges",
     METADATA,
     Column("job", ForeignKey(JOBS.c.number), primary_key=True),
     Column("predecessor", Integer, primary_key=True, autoincrement=False),
     Column("dependent", Integer, primary_key=True, autoincrement=False),
+    Column("first", Integer, primary_key=True, autoincrement=False),
+    Column("last", Integer, nullable=False),
+    Column("dependent_first", Integer, nullable=False),
+    Column("kind", Words(8), nullable=False),
+    Column("needed", Integer, nullable=False),
+    _count("open_tasks"),
+    _count("unsuccessful"),
 )
+Index("step_edges_by_dependent", EDGES.c.job, EDGES.c.dependent)
 
 # `manifest` is that of the run which ended the task; `earlier_manifest`, that of the run before a requeue, whose files
 # stay until a new run has succeeded.
@@ -138,8 +137,8 @@ TASKS = Table(
     Column("job", ForeignKey(JOBS.c.number), primary_key=True),
     Column("task_id", Integer, primary_key=True, autoincrement=False),
     Column("step", Integer, nullable=False),
-    Column("state", String(12), nullable=False),
-    Column("result", String(12)),
+    Column("state", Words(12), nullable=False),
+    Column("result", Words(12)),
     Column("suspect", Boolean, nullable=False, server_default=text("false")),
     _count("attempt"),
     _count("attempt_floor"),
@@ -147,14 +146,15 @@ TASKS = Table(
     _count("retries"),
     _count("node_faults"),
     _count("preemptions"),
-    Column("node_id", Text),
+    Column("node_id", Words),
     Column("manifest", BigInteger),
     Column("earlier_manifest", BigInteger),
-    Column("exit_code", Integer),
-    Column("outcome", String(12)),
+    # Windows has exit codes of 32 bits without a sign.
+    Column("exit_code", BigInteger),
+    Column("outcome", Words(12)),
     Column("started_at", Instant),
     Column("ended_at", Instant),
-    Column("reason", Text, nullable=False, server_default=""),
+    Column("reason", Words, nullable=False, server_default=""),
 )
 TASK_WAITS = text("tasks.state = 'active' AND tasks.message IS NULL")
 _WAITS = text("state = 'active' AND message IS NULL")
@@ -175,20 +175,21 @@ MESSAGES = Table(
     "messages",
     METADATA,
     Column("number", _ROW_NUMBER, primary_key=True, autoincrement=True),
-    Column("message_id", String(64), nullable=False, unique=True),
+    Column("message_id", Words(64), nullable=False, unique=True),
     Column("job", ForeignKey(JOBS.c.number), nullable=False),
     Column("step", Integer, nullable=False),
-    Column("pool", Text, nullable=False),
-    Column("group_key", Text, nullable=False),
-    Column("queue", Text, nullable=False),
-    Column("body", Text),
+    Column("pool", Words, nullable=False),
+    Column("group_key", Words, nullable=False),
+    Column("queue", Words, nullable=False),
+    Column("body", Words),
+    Column("inputs", Words),
     Column("unreported", Integer, nullable=False),
     Column("seconds", Float, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("deadline", Instant, nullable=False),
     Column("sent_at", Instant),
     Column("started_at", Instant),
-    Column("node_id", Text),
+    Column("node_id", Words),
     Column("closed_at", Instant),
 )
 MESSAGE_IS_OPEN = text("messages.closed_at IS NULL")
@@ -214,7 +215,7 @@ MANIFESTS = Table(
     "manifests",
     METADATA,
     Column("number", _ROW_NUMBER, primary_key=True, autoincrement=True),
-    Column("blob", Text, nullable=False, unique=True),
+    Column("blob", Words, nullable=False, unique=True),
     Column("job", ForeignKey(JOBS.c.number), nullable=False, index=True),
     Column("files", LargeBinary),
 )
@@ -229,11 +230,43 @@ STOPS = Table(
     Column("message", BigInteger, nullable=False, index=True),
 )
 
+# Blobs of `inputs` that a job's steps name, from its draft on: what another job names is never collected.
+JOB_INPUTS = Table(
+    "job_inputs",
+    METADATA,
+    Column("job", ForeignKey(JOBS.c.number), primary_key=True),
+    Column("blob", Words, primary_key=True),
+)
+Index("job_inputs_by_blob", JOB_INPUTS.c.blob)
+
+# Jobs whose rows are gone: their ids and keys are never used again. `inputs` is a JSON list of the blobs that may have
+# become garbage, NULL once that is settled. A removed application is here too, under `application/<name>/<version>`.
+DELETED_JOBS = Table(
+    "deleted_jobs",
+    METADATA,
+    Column("job_id", Words(160), primary_key=True),
+    Column("deleted_at", Instant, nullable=False),
+    Column("inputs", Words),
+)
+
+APPLICATIONS = Table(
+    "applications",
+    METADATA,
+    Column("number", _ROW_NUMBER, primary_key=True, autoincrement=True),
+    Column("name", Words(64), nullable=False),
+    Column("version", Words(64), nullable=False),
+    Column("sha256", Words(64), nullable=False, index=True),
+    Column("length", BigInteger, nullable=False),
+    Column("is_default", Boolean, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("name", "version"),
+)
+
 # A mean over the newest successes of a pool, for work of which nothing else is known.
 POOL_TIMES = Table(
     "pool_times",
     METADATA,
-    Column("pool", Text, primary_key=True),
+    Column("pool", Words, primary_key=True),
     Column("mean_seconds", Float, nullable=False),
     Column("measured", Integer, nullable=False),
 )

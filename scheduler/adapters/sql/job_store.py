@@ -3,22 +3,44 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
+from types import MappingProxyType
 
-from sqlalchemy import Connection, Row, func, insert, literal, select, text, update
+from sqlalchemy import Connection, Row, Table, func, insert, literal, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 
-from node_bootstrap.protocol import Outcome, decode, encode, sha256_hex
+from node_bootstrap.protocol import FileRef, Outcome, decode, encode, sha256_hex
+from scheduler.adapters.sql.applications import applications, delete_application, put_application
 from scheduler.adapters.sql.committed import committed_files
 from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.edges import edge_rows, waits
+from scheduler.adapters.sql.inputs import keep_named
 from scheduler.adapters.sql.job_change import JobChange, Standing
-from scheduler.adapters.sql.job_schema import CHUNKS, EDGES, JOBS, STEPS, TASKS
+from scheduler.adapters.sql.job_schema import CHUNKS, DELETED_JOBS, EDGES, JOBS, STEPS, TASKS
 from scheduler.adapters.sql.requeue import requeue
 from scheduler.dispatch.checks import step_findings
 from scheduler.errors import ConflictError, InvalidRequestError, NotFoundError
-from scheduler.model import Job, JobResult, JobState, NewJob, OutputFile, Step, Task, TaskCounts, TaskResult, TaskState
+from scheduler.model import (
+    Application,
+    Job,
+    JobResult,
+    JobState,
+    NewJob,
+    OutputFile,
+    Step,
+    Task,
+    TaskCounts,
+    TaskResult,
+    TaskState,
+)
+
+# Both know "on conflict do nothing"; SQLAlchemy has it by dialect only.
+_INSERT: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = MappingProxyType(
+    {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+)
 
 _COUNTS = ("blocked", "active", "running", "succeeded", "failed", "cancelled")
 
@@ -28,7 +50,7 @@ _MAKE_TASKS = text(
     INSERT INTO tasks (job, task_id, step, state)
     WITH RECURSIVE walk(step, task_id, last, state) AS (
         SELECT position, first_task_id, first_task_id + task_count - 1,
-               CASE WHEN open_predecessors = 0 THEN 'active' ELSE 'blocked' END
+               CASE WHEN active > 0 THEN 'active' ELSE 'blocked' END
         FROM steps WHERE job = :job
         UNION ALL
         SELECT step, task_id + 1, last, state FROM walk WHERE task_id < last
@@ -56,18 +78,20 @@ class SqlJobStore:
     def create_job(self, new: NewJob, now: datetime) -> Job:
         """Open a draft, or give the one with this idempotency key."""
         with self._database.write() as connection:
-            found = connection.execute(select(JOBS).where(JOBS.c.idempotency_key == new.idempotency_key)).first()
-            if found is None:
-                values = {"name": new.name, "pool": new.pool, "priority": new.priority, "created_at": now}
-                connection.execute(
-                    insert(JOBS).values(
-                        job_id=_job_id(new),
-                        idempotency_key=new.idempotency_key,
-                        state=JobState.DRAFT.value,
-                        **values,
-                    )
-                )
-            elif (found.name, found.pool, found.priority) != (new.name, new.pool, new.priority):
+            _refuse_deleted(connection, new)
+            # Two requests of one client may run at once, when it sent the first again: the later one changes nothing.
+            draft = _INSERT[connection.dialect.name](JOBS).values(
+                job_id=_job_id(new),
+                idempotency_key=new.idempotency_key,
+                state=JobState.DRAFT.value,
+                name=new.name,
+                pool=new.pool,
+                priority=new.priority,
+                created_at=now,
+            )
+            connection.execute(draft.on_conflict_do_nothing())
+            found = connection.execute(select(JOBS).where(JOBS.c.idempotency_key == new.idempotency_key)).one()
+            if (found.name, found.pool, found.priority) != (new.name, new.pool, new.priority):
                 raise ConflictError(
                     f"the idempotency key {new.idempotency_key!r} opened job {found.job_id} with another name, pool "
                     "or priority; choose another key"
@@ -79,7 +103,8 @@ class SqlJobStore:
         body = encode(_Chunk(steps))
         digest = sha256_hex(body.encode())
         with self._database.write() as connection:
-            job = job_row(connection, job_id)
+            # Locked, so that arming at the same moment comes before this chunk or after it, and never misses it.
+            job = job_row(connection, job_id, lock=True)
             old = connection.execute(
                 select(CHUNKS.c.hash).where(CHUNKS.c.job == job.number, CHUNKS.c.number == chunk)
             ).scalar()
@@ -90,6 +115,7 @@ class SqlJobStore:
             if job.state != JobState.DRAFT:
                 raise ConflictError(f"job {job_id} is {job.state}; steps can be added to a draft only")
             connection.execute(insert(CHUNKS).values(job=job.number, number=chunk, hash=digest, body=body))
+            keep_named(connection, job.number, steps)
 
     def arm_job(self, job_id: str, task_count: int, now: datetime) -> Job:
         """Make the draft's tasks and start them, in one transaction."""
@@ -206,6 +232,21 @@ class SqlJobStore:
                 for file in found.files
             )
 
+    def put_application(self, name: str, version: str, file: FileRef, now: datetime, *, default: bool) -> Application:
+        """Record a version of an application."""
+        with self._database.write() as connection:
+            return put_application(connection, name, version, file, now, default=default)
+
+    def applications(self) -> tuple[Application, ...]:
+        """Give every version of every application."""
+        with self._database.read() as connection:
+            return applications(connection)
+
+    def delete_application(self, name: str, version: str, now: datetime) -> None:
+        """Remove a version."""
+        with self._database.write() as connection:
+            delete_application(connection, name, version, now)
+
     def counts(self, pool: str) -> TaskCounts:
         """Count the tasks of all armed jobs of a pool."""
         sums = (func.coalesce(func.sum(JOBS.c[name]), literal(0)).label(name) for name in _COUNTS)
@@ -220,9 +261,18 @@ def _job_id(new: NewJob) -> str:
     return f"{name}-{hashlib.sha256(new.idempotency_key.encode()).hexdigest()[:12]}"
 
 
-def job_row(connection: Connection, job_id: str) -> Row[tuple[object, ...]]:
-    """Give a job's row; `NotFoundError`."""
-    job = connection.execute(select(JOBS).where(JOBS.c.job_id == job_id)).first()
+def _refuse_deleted(connection: Connection, new: NewJob) -> None:
+    job_id = _job_id(new)
+    if connection.execute(select(DELETED_JOBS.c.job_id).where(DELETED_JOBS.c.job_id == job_id)).first() is not None:
+        raise ConflictError(
+            f"the idempotency key {new.idempotency_key!r} opened job {job_id}, which was deleted; choose another"
+        )
+
+
+def job_row(connection: Connection, job_id: str, *, lock: bool = False) -> Row[tuple[object, ...]]:
+    """Give a job's row; `NotFoundError`. With `lock`, other writers of the job wait until this transaction ends."""
+    found = select(JOBS).where(JOBS.c.job_id == job_id)
+    job = connection.execute(found.with_for_update() if lock else found).first()
     if job is None:
         raise NotFoundError(f"there is no job {job_id}; `millpond job list` shows all")
     return job
@@ -236,29 +286,25 @@ def _arm(connection: Connection, change: JobChange, task_count: int, now: dateti
     if findings:
         raise InvalidRequestError(f"job {change.job.job_id} cannot be armed: {'; '.join(findings)}")
     _same_count(change.job.job_id, task_count, sum(step.definition.task_count for step in steps))
-    positions = {step.definition.step: position for position, step in enumerate(steps)}
     rows = [_step_values(number, position, step, now) for position, step in enumerate(steps)]
     connection.execute(insert(STEPS), rows)
-    edges = [
-        {"job": number, "predecessor": positions[other], "dependent": positions[step.definition.step]}
-        for step in steps
-        for other in step.depends_on
-    ]
+    edges = edge_rows(number, steps)
     if edges:
         connection.execute(insert(EDGES), edges)
     connection.execute(_MAKE_TASKS, {"job": number})
     # Steps hold all that the chunks said; their hashes stay, so that a chunk sent again is known.
     connection.execute(update(CHUNKS).where(CHUNKS.c.job == number).values(body=""))
     armed = update(JOBS).where(JOBS.c.number == number)
-    connection.execute(armed.values(state=JobState.ACTIVE.value, armed_at=now))
+    task_edges = any(step.depends_on_tasks for step in steps)
+    connection.execute(armed.values(state=JobState.ACTIVE.value, armed_at=now, task_edges=task_edges))
     for step in steps:
-        change.armed(Standing.BLOCKED if step.depends_on else Standing.READY, step.definition.task_count)
+        change.armed(Standing.BLOCKED if waits(step) else Standing.READY, step.definition.task_count)
     change.settle()
 
 
 def _step_values(job: int, position: int, step: Step, now: datetime) -> dict[str, object]:
     definition = encode(step.definition)
-    ready = 0 if step.depends_on else step.definition.task_count
+    ready = 0 if waits(step) else step.definition.task_count
     return {
         "job": job,
         "position": position,
@@ -273,7 +319,8 @@ def _step_values(job: int, position: int, step: Step, now: datetime) -> dict[str
         "max_preemptions": step.retry.max_preemptions,
         "expected_seconds": step.expected_task_seconds,
         "published": False,
-        "open_predecessors": len(step.depends_on),
+        "open_predecessors": len(step.depends_on) + sum(len(other.indices) for other in step.depends_on_tasks),
+        "needed_success": step.needed_success,
         "open_tasks": step.definition.task_count,
         "active": ready,
         "ready": ready,

@@ -1,13 +1,24 @@
 """Tasks run again because a user asks for it: the one way out of `completed`."""
 
-from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
 
+from scheduler.adapters.sql.dependents import element_edges, elements_hopeless, elements_open, elements_ready
 from scheduler.adapters.sql.job_change import JobChange, Standing
-from scheduler.adapters.sql.job_schema import EDGES, IN_LIST, JOBS, MESSAGE_IS_OPEN, MESSAGES, STEPS, STOPS, TASKS
+from scheduler.adapters.sql.job_schema import (
+    EDGES,
+    IN_LIST,
+    JOBS,
+    MESSAGE_IS_OPEN,
+    MESSAGES,
+    STEPS,
+    STOPS,
+    TASKS,
+    EdgeKind,
+)
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.model import JobState, TaskResult, TaskState
 
@@ -39,13 +50,11 @@ def requeue(connection: Connection, change: JobChange, task_ids: Sequence[int] |
         _undo(connection, change, tasks)
     change.settle()
     _bring_back(connection, change)
-    for step in _count_predecessors(connection, change):
-        # What reads the outputs of tasks that run again has to see the new ones.
-        first, last = step.first_task_id, step.first_task_id + step.task_count - 1
-        for standing in _WAITING:
-            change.undo(standing, TASKS.c.task_id.between(first, last))
+    _count_predecessors(connection, change)
+    _wait_again(connection, change)
     change.settle()
-    change.release(_free(connection, change))
+    for step in _blocked(connection, change):
+        change.release(step)
     change.settle()
 
 
@@ -114,61 +123,95 @@ def _stop_what_is_out(connection: Connection, change: JobChange, tasks: ColumnEl
 
 def _bring_back(connection: Connection, change: JobChange) -> None:
     """Have tasks wait again that were cancelled for a failure which is undone now; steps stand after what they need."""
-    before = _predecessors(connection, change)
-    of_job = select(STEPS).where(STEPS.c.job == change.job.number)
-    steps = connection.execute(of_job.order_by(STEPS.c.position)).all()
-    failing = {step.position for step in steps if step.unsuccessful}
-    again = {step.position for step in steps if step.open_tasks}
-    for step in steps:
-        needs = before[step.position]
-        if step.position not in failing or needs & failing or not needs & again:
+    dependents = select(EDGES.c.dependent).where(EDGES.c.job == change.job.number)
+    failing = and_(STEPS.c.unsuccessful > 0, STEPS.c.position.in_(dependents))
+    for step in _steps(connection, change, failing):
+        edges = _edges(connection, change, step)
+        if any(not edge.possible for edge in edges if edge.row.kind != EdgeKind.EACH):
             continue
-        last = step.first_task_id + step.task_count - 1
-        change.undo(Standing.CANCELLED, TASKS.c.task_id.between(step.first_task_id, last), reason=REASON)
-        again.add(step.position)
-        failed = and_(TASKS.c.step == step.position, TASKS.c.result == TaskResult.FAILURE.value)
-        if not _any(connection, change, failed):
-            failing.discard(step.position)
-    change.settle()
+        elements = [edge.row for edge in edges if edge.row.kind == EdgeKind.EACH]
+        chosen = and_(_of(step), ~elements_hopeless(elements))
+        if not any(edge.open_tasks for edge in edges if edge.row.kind != EdgeKind.EACH):
+            chosen = and_(chosen, elements_open(elements))
+        change.undo(Standing.CANCELLED, chosen, reason=REASON)
+        change.settle()
 
 
-def _count_predecessors(connection: Connection, change: JobChange) -> list[Row[Any]]:
-    """Count anew what each step waits for, and give the steps that had been released and have to wait again."""
-    before = _predecessors(connection, change)
-    steps = connection.execute(select(STEPS).where(STEPS.c.job == change.job.number)).all()
-    open_steps = {step.position for step in steps if step.open_tasks or step.unsuccessful}
-    waiting = []
-    for step in steps:
-        count = len(before[step.position] & open_steps)
+def _count_predecessors(connection: Connection, change: JobChange) -> None:
+    """Count anew what each step waits for."""
+    for step in _steps(connection, change):
+        edges = [edge for edge in _edges(connection, change, step) if edge.row.kind != EdgeKind.EACH]
+        count = sum(bool(edge.open_tasks) or not edge.possible for edge in edges)
         if count != step.open_predecessors:
             here = and_(STEPS.c.job == change.job.number, STEPS.c.position == step.position)
             connection.execute(update(STEPS).where(here).values(open_predecessors=count))
-            if step.open_predecessors == 0:
-                waiting.append(step)
-    return waiting
 
 
-def _free(connection: Connection, change: JobChange) -> list[int]:
-    """Give the steps with blocked tasks that wait for nothing; `ConflictError` for one that would wait for ever."""
+def _wait_again(connection: Connection, change: JobChange) -> None:
+    """Have what reads the outputs of tasks that run again wait for the new ones, as far as it is on no queue yet."""
+    for step in _steps(connection, change, STEPS.c.ready + STEPS.c.suspects > 0):
+        elements = element_edges(connection, change.job.number, step.position) if change.job.task_edges else ()
+        waits = _of(step) if step.open_predecessors else and_(_of(step), ~elements_ready(elements))
+        for standing in _WAITING:
+            change.undo(standing, waits)
+
+
+def _blocked(connection: Connection, change: JobChange) -> list[int]:
+    """Give the steps with blocked tasks; `ConflictError` when one would wait for ever."""
     job = change.job
-    blocked = select(TASKS.c.step).where(TASKS.c.job == job.number, TASKS.c.state == TaskState.BLOCKED.value).distinct()
-    waiting = set(connection.execute(blocked).scalars())
-    steps = {row.position: row for row in connection.execute(select(STEPS).where(STEPS.c.job == job.number))}
-    before = _predecessors(connection, change)
-    hopeless = sorted((other, step) for step in waiting for other in before[step] if steps[other].unsuccessful)
-    if hopeless:
-        found = "; ".join(
-            f"step {steps[step].name!r} needs step {steps[other].name!r}, of which {steps[other].unsuccessful} tasks "
-            "did not succeed"
-            for other, step in hopeless[:_TOLD]
-        )
+    blocked = TASKS.c.state == TaskState.BLOCKED.value
+    waiting = select(TASKS.c.step).where(TASKS.c.job == job.number, blocked).distinct()
+    steps = _steps(connection, change, STEPS.c.position.in_(waiting))
+    findings = []
+    for step in steps:
+        edges = _edges(connection, change, step)
+        findings += [
+            f"step {step.name!r} needs step {edge.name!r}, of which {edge.unsuccessful} tasks did not succeed"
+            for edge in edges
+            if edge.row.kind != EdgeKind.EACH and not edge.possible
+        ]
+        elements = [edge.row for edge in edges if edge.row.kind == EdgeKind.EACH]
+        if elements and _any(connection, change, and_(_of(step), blocked, elements_hopeless(elements))):
+            names = ", ".join(repr(edge.name) for edge in edges if edge.row.kind == EdgeKind.EACH)
+            findings.append(f"step {step.name!r} needs the tasks of {names} of the same index, some did not succeed")
+    if findings:
+        found = "; ".join(findings[:_TOLD])
         raise ConflictError(f"nothing of job {job.job_id} was requeued: {found}; requeue those, too")
-    return [step for step in sorted(waiting) if steps[step].open_predecessors == 0]
+    return [step.position for step in steps]
 
 
-def _predecessors(connection: Connection, change: JobChange) -> dict[int, set[int]]:
-    before: dict[int, set[int]] = defaultdict(set)
-    edges = select(EDGES.c.predecessor, EDGES.c.dependent).where(EDGES.c.job == change.job.number)
-    for predecessor, dependent in connection.execute(edges):
-        before[dependent].add(predecessor)
-    return before
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """An edge with the counters of what it waits for."""
+
+    row: Row[Any]
+    name: str
+    open_tasks: int
+    unsuccessful: int
+
+    @property
+    def possible(self) -> bool:
+        """Whether enough can still succeed."""
+        return bool(self.row.last - self.row.first + 1 - self.unsuccessful >= self.row.needed)
+
+
+def _edges(connection: Connection, change: JobChange, step: Row[Any]) -> list[_Edge]:
+    of_step = (STEPS.c.open_tasks.label("step_open"), STEPS.c.unsuccessful.label("step_unsuccessful"))
+    joined = and_(STEPS.c.job == EDGES.c.job, STEPS.c.position == EDGES.c.predecessor)
+    rows = select(EDGES, STEPS.c.name, *of_step).join(STEPS, joined)
+    here = rows.where(EDGES.c.job == change.job.number, EDGES.c.dependent == step.position)
+    return [
+        _Edge(row, row.name, row.open_tasks, row.unsuccessful)
+        if row.kind == EdgeKind.TASKS
+        else _Edge(row, row.name, row.step_open, row.step_unsuccessful)
+        for row in connection.execute(here)
+    ]
+
+
+def _steps(connection: Connection, change: JobChange, *conditions: ColumnElement[bool]) -> Sequence[Row[Any]]:
+    here = select(STEPS).where(STEPS.c.job == change.job.number, *conditions)
+    return connection.execute(here.order_by(STEPS.c.position)).all()
+
+
+def _of(step: Row[Any]) -> ColumnElement[bool]:
+    return TASKS.c.task_id.between(step.first_task_id, step.first_task_id + step.task_count - 1)

@@ -52,12 +52,15 @@ def simple_kind(
     return PolicyKind(name, summary, defaults, lambda _, settings: cast("AnyPolicy", kind(**settings)), sweep)
 
 
+def _scalar(value: Any) -> Scalar:
+    """Write a rule as a setting: a span in seconds; None where the scheduler finds it out by itself."""
+    return value.total_seconds() if isinstance(value, timedelta) else cast("Scalar", value)
+
+
 _SPANS = ("acceptable_wait", "default_task_time", "idle_timeout", "boot_deadline", "silence_deadline")
 _RULES = ScalingPolicy()
 _OWN_DEFAULTS: dict[str, Scalar] = {
-    field.name: getattr(_RULES, field.name).total_seconds() if field.name in _SPANS else getattr(_RULES, field.name)
-    for field in fields(ScalingPolicy)
-    if field.name != "max_nodes"
+    field.name: _scalar(getattr(_RULES, field.name)) for field in fields(ScalingPolicy) if field.name != "max_nodes"
 }
 
 
@@ -65,7 +68,8 @@ def _own(world: World, settings: Mapping[str, Scalar]) -> AnyPolicy:
     interval = cast("float", settings["interval"])
     rules: dict[str, Any] = {name: value for name, value in settings.items() if name != "interval"}
     for name in _SPANS:
-        rules[name] = timedelta(seconds=rules[name])
+        if rules[name] is not None:
+            rules[name] = timedelta(seconds=rules[name])
     most = [group.max_nodes for _, group in world.groups]
     rules["max_nodes"] = 100_000 if None in most else sum(cast("list[int]", most))
     try:

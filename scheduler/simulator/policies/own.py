@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
+from statistics import median_high
 
 from scheduler.autoscale.assess import BACK_OFF
 from scheduler.autoscale.decide import decide
+from scheduler.autoscale.idle import idle_limit
 from scheduler.autoscale.plan import Action, Drain, GroupFleet, GroupHistory, Hold, Remove, ScaleOut, Undrain
 from scheduler.dispatch.run_times import POOL_SPAN, moving_mean
 from scheduler.errors import CapacityErrorKind
@@ -17,6 +19,8 @@ from scheduler.simulator.interface import Detail, NodeView, Observation, Orders
 from scheduler.simulator.world import World
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+# As many as the scheduler's store takes the median of.
+_NEWEST_BOOTS = 9
 _PHASES = {
     "booting": NodePhase.BOOTING,
     "up": NodePhase.WORKING,
@@ -31,6 +35,7 @@ class OwnState:
 
     histories: Mapping[GroupKey, GroupHistory]
     mean_run: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    boots: Mapping[GroupKey, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +68,12 @@ class OwnPolicy:
                 mean, measured = means.get(pool, (0.0, 0))
                 known = mean if measured else None
                 means[pool] = moving_mean(known, measured, one.finished, POOL_SPAN), measured + len(one.finished)
+        boots = {
+            group.key: (*state.boots.get(group.key, ()), *one.boots)[-_NEWEST_BOOTS:]
+            for group, one in zip(self.groups, seen, strict=True)
+        }
         histories = {
-            group.key: _happened(state.histories[group.key], one, now)
+            group.key: _happened(state.histories[group.key], one, boots[group.key], now)
             for group, one in zip(self.groups, seen, strict=True)
         }
         fleet = tuple([_fleet(group, one) for group, one in zip(self.groups, seen, strict=True)])
@@ -81,7 +90,7 @@ class OwnPolicy:
                 for group, one in zip(self.groups, seen, strict=True)
             ]
         )
-        return orders, OwnState(histories, means)
+        return orders, OwnState(histories, means, boots)
 
     def _again_at(self, seen: Observation, history: GroupHistory, policy: ScalingPolicy) -> float | None:
         """Give the first time at which a deadline passes that the decision looks at."""
@@ -89,7 +98,8 @@ class OwnPolicy:
             return None
         boot = policy.boot_deadline.total_seconds()
         # Nodes are drained by how long they have been idle, and a short pool buys: both may change at each deadline.
-        times = [since + policy.idle_timeout.total_seconds() for since in seen.idle_since]
+        idle = idle_limit(policy, history.boot_time).limit.total_seconds()
+        times = [since + idle for since in seen.idle_since]
         times += [since + boot for since in seen.booting_since]
         times += [node.requested_at + boot for node in seen.nodes if node.phase == "draining" and node.ready_at is None]
         if seen.oldest_waiting_at is not None:
@@ -162,8 +172,10 @@ def _node(group: NodeGroup, view: NodeView) -> Node:
     )
 
 
-def _happened(history: GroupHistory, seen: Observation, now: datetime) -> GroupHistory:
-    """Keep what became of boots and orders since the last decision."""
+def _happened(history: GroupHistory, seen: Observation, boots: tuple[float, ...], now: datetime) -> GroupHistory:
+    """Keep what became of boots and orders since the last decision; `boots` are how long the newest took."""
+    if seen.boots:
+        history = replace(history, boot_time=timedelta(seconds=median_high(boots)))
     if seen.boots and history.failed_boots:
         history = replace(history, failed_boots=0, failed_boot_at=None)
     if seen.failed_boots:

@@ -27,12 +27,17 @@ from node_bootstrap.protocol import (
     NodeState,
     NodeStatus,
     Outcome,
+    ParameterAxis,
+    ParameterRows,
+    ParameterTable,
     ResolvedInputs,
     StopRef,
     TaskDefinition,
+    TaskFiles,
     TaskMessage,
     TaskRef,
     TaskReport,
+    TextFile,
     decode,
     encode,
     sha256_hex,
@@ -74,17 +79,27 @@ class Node:
         self._number += 1
         self._put("control/set_0.json", encode(NodeControl(self._number, directive, stop)).encode())
 
-    def hand_out(self, definition: TaskDefinition, *tasks: int, inputs: ResolvedInputs | None = None) -> None:
+    def hand_out(
+        self,
+        definition: TaskDefinition,
+        *tasks: int,
+        inputs: ResolvedInputs | None = None,
+        own: ResolvedInputs | None = None,
+    ) -> None:
         """Put a message with its definition and inputs."""
         text = encode(definition)
         self._put(f"inputs/definitions/{sha256_hex(text.encode())}.json", text.encode())
-        resolved = None
-        if inputs is not None:
-            resolved = sha256_hex(encode(inputs).encode())
-            self._put(f"inputs/resolved/{resolved}.json", encode(inputs).encode())
         refs = tuple(TaskRef(task, 1) for task in tasks)
-        message = TaskMessage(f"m{tasks[0]}", "job", sha256_hex(text.encode()), refs, resolved)
+        resolved, its_own = self._resolved(inputs), self._resolved(own)
+        message = TaskMessage(f"m{tasks[0]}", "job", sha256_hex(text.encode()), refs, resolved, its_own)
         self.azure.put_message("work", encode(message))
+
+    def _resolved(self, inputs: ResolvedInputs | None) -> str | None:
+        if inputs is None:
+            return None
+        digest = sha256_hex(encode(inputs).encode())
+        self._put(f"inputs/resolved/{digest}.json", encode(inputs).encode())
+        return digest
 
     def file(self, path: str, data: bytes) -> FileRef:
         """Put an input file."""
@@ -197,6 +212,45 @@ if index == 1:
     assert {event.kind for event in node.events} == {EventKind.STARTED, EventKind.FINISHED}
     node.wait(lambda: node.status is not None and node.status.held == ())
     assert list((node.settings.root / "tasks").iterdir()) == []
+
+
+def test_a_success_without_its_outputs_says_so(node: Node) -> None:
+    """A pattern that matches nothing is no failure, as in Azure Batch, and stands in the report."""
+    node.hand_out(script(node, "pass", 1, output_patterns=("*.png", "log/*")), 10)
+    report = node.wait_for_reports(1)[10]
+    assert (report.outcome, report.reason) == (Outcome.SUCCESS, "no file matches '*.png', 'log/*' of its outputs")
+
+
+def test_a_task_finds_what_is_its_alone_and_what_is_missing(node: Node) -> None:
+    """Of inputs resolved one by one each task gets its own; the list of what is missing is a file for all."""
+    text = "import pathlib\nprint(*(f'{p}={p.read_text()!r}' for p in sorted(pathlib.Path('a').rglob('*.txt'))))"
+    node.azure.blobs["outputs/pack"] = b"onetwo"
+    parts = (b"one", b"two")
+    files = [
+        FileRef(f"a/{number}/x.txt", "outputs", "pack", 3 * number, 3, sha256_hex(part))
+        for number, part in enumerate(parts)
+    ]
+    shared = ResolvedInputs((), (TextFile("a/missing.txt", "2\n7\n"),))
+    own = ResolvedInputs((), own=tuple(TaskFiles(10 + number, (file,)) for number, file in enumerate(files)))
+    node.hand_out(script(node, text, 2), 10, 11, inputs=shared, own=own)
+    node.wait_for_reports(2)
+    assert node.text(10, "stdout.txt") == "a/0/x.txt='one' a/missing.txt='2\\n7\\n'\n"
+    assert node.text(11, "stdout.txt") == "a/1/x.txt='two' a/missing.txt='2\\n7\\n'\n"
+
+
+def test_a_task_of_a_sweep_finds_its_parameters(node: Node) -> None:
+    """By axes and by a table, each task has its own values in its command and in its environment."""
+    text = "import os, sys; print(sys.argv[1], os.environ['MILLPOND_PARAMETER_N'])"
+    command = ("python3", "task.py", "<${{ sweep.name }}>")
+    axes = (ParameterAxis("name", ("a b", "c")), ParameterAxis("n", start=5, count=2))
+    node.hand_out(script(node, text, 4, command=command, axes=axes), 10, 12, 13)
+    rows = [ParameterRows((("é", "1"), ("$x", "2"))), ParameterRows((("", "3"),))]
+    parts = [node.file("part", encode(part).encode()).sha256 for part in rows]
+    table = ParameterTable(("name", "n"), tuple(parts), 2)
+    node.hand_out(script(node, text, 3, command=command, table=table, first_task_id=20), 20, 21, 22)
+    node.wait_for_reports(6)
+    found = [node.text(task, "stdout.txt").strip() for task in (10, 12, 13, 20, 21, 22)]
+    assert found == ["<a b> 5", "<c> 5", "<c> 6", "<é> 1", "<$x> 2", "<> 3"]
 
 
 def test_the_runners_own_environment_is_not_the_tasks(node: Node) -> None:

@@ -94,3 +94,15 @@ def test_whatever_a_task_did_to_its_folder_the_next_one_is_new(
     folders.give_back("run", kept_files(first, [], {}))
     assert is_fresh(folders.take("run"))
     assert (first.path.parent / "precious").exists()
+
+
+def test_patterns_that_match_nothing_are_told(folders: TaskFolders) -> None:
+    """A folder, or a link that leads out, is no output; what matches is kept all the same."""
+    folder = folders.take("run")
+    write_logs(folder)
+    (folder.working_directory / "n").write_text("42")
+    (folder.working_directory / "empty").mkdir()
+    (folder.working_directory / "out.txt").symlink_to("/etc/hostname")
+    kept = kept_files(folder, ["n", "empty", "*.txt", "../*"], {})
+    assert [file.name for file in kept.files] == ["stdout.txt", "stderr.txt", "n"]
+    assert kept.unmatched == ("empty", "*.txt", "../*")

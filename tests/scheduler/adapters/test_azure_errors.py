@@ -1,5 +1,8 @@
 """Every SDK exception becomes one error of ours, and the message says what was tried."""
 
+from datetime import timedelta
+from types import SimpleNamespace
+
 import pytest
 from azure.core.exceptions import (
     AzureError,
@@ -11,12 +14,14 @@ from azure.core.exceptions import (
 
 from scheduler.adapters.azure_errors import translate, translated
 from scheduler.errors import (
+    THROTTLED_FOR,
     AccessDeniedError,
     ConflictError,
     InvalidRequestError,
     MillpondError,
     NotFoundError,
     PreconditionError,
+    ThrottledError,
     UnavailableError,
 )
 
@@ -39,7 +44,7 @@ def answered(status: int) -> HttpResponseError:
         (answered(409), ConflictError),
         (answered(412), PreconditionError),
         (answered(416), InvalidRequestError),
-        (answered(429), UnavailableError),
+        (answered(429), ThrottledError),
         (answered(500), UnavailableError),
         (answered(503), UnavailableError),
         (ServiceRequestError("connection refused"), UnavailableError),
@@ -54,6 +59,25 @@ def test_an_exception_has_one_meaning(error: AzureError, expected: type[Millpond
     assert type(caught.value) is expected
     assert caught.value.__cause__ is error
     assert str(caught.value).startswith("reading blob a/b: ")
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"retry-after": "17"}, timedelta(seconds=17)),
+        ({"x-ms-retry-after-ms": "2500", "retry-after": "3"}, timedelta(milliseconds=2500)),
+        ({"retry-after": "99999999999999999999"}, timedelta(hours=1)),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, THROTTLED_FOR),
+        ({}, THROTTLED_FOR),
+    ],
+)
+def test_throttling_says_for_how_long(headers: dict[str, str], expected: timedelta) -> None:
+    """The wait that the service asks for is kept, within an hour; without a usable one there is a default."""
+    error = answered(429)
+    error.response = SimpleNamespace(headers=headers)  # type: ignore[assignment]
+    found = translate(error, "reading scale set a")
+    assert isinstance(found, ThrottledError)
+    assert found.retry_after == expected
 
 
 def test_request_ids_stay_out_of_messages() -> None:

@@ -22,6 +22,7 @@ from scheduler.errors import (
     ConflictError,
     NotFoundError,
     PreconditionError,
+    ThrottledError,
     UnavailableError,
 )
 from scheduler.model import GroupKey, GroupPriority, InstanceState, NodeGroup, ScaleSetView
@@ -295,7 +296,7 @@ def test_a_stopped_machine_is_not_running(service: ComputeStandIn, real: ScaleSe
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (problem(429, "TooManyRequests", "slow down", {"Retry-After": "60"}), UnavailableError),
+        (problem(429, "TooManyRequests", "slow down", {"Retry-After": "60"}), ThrottledError),
         (problem(503, "ServerBusy", "busy", {"Retry-After": "60"}), UnavailableError),
         (problem(409, "AnotherOperationInProgress", "wait"), UnavailableError),
         (problem(403, "AuthorizationFailed", "no"), AccessDeniedError),

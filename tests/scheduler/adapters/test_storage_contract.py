@@ -13,7 +13,7 @@ from azure.storage.queue import QueueServiceClient
 from node_bootstrap.protocol import CONTAINERS, EVENTS_QUEUE, MAX_MESSAGE_BYTES, OUTPUTS
 from scheduler.adapters.azure_storage import AzureBlobs, AzureQueues
 from scheduler.adapters.memory import ManualClock, MemoryBlobs, MemoryQueues
-from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
+from scheduler.errors import InvalidRequestError, NotFoundError, PreconditionError, UnavailableError
 from scheduler.ports.storage import Blobs, Queues
 from tests.azurite import Storage, UnsignedCredential
 
@@ -252,3 +252,41 @@ def test_memory_leases_come_again_and_count() -> None:
             queues.delete(stale)
     queues.delete(second)
     assert queues.depth("work") == 0
+
+
+def test_a_listing_ends_where_it_was_asked_to(blobs: Blobs, folder: str) -> None:
+    """Only the first of many are given, in order of name; a limit above their number gives all."""
+    for number in range(5):
+        blobs.write(OUTPUTS, f"{folder}{number}", b"x")
+    for limit, count in ((1, 1), (3, 3), (99, 5), (None, 5)):
+        assert [entry.name for entry in blobs.list(OUTPUTS, folder, limit)] == [f"{folder}{n}" for n in range(count)]
+
+
+def test_only_what_was_read_is_deleted(blobs: Blobs, folder: str) -> None:
+    """A blob that was touched or written since it was listed stays; as it was listed it goes."""
+    name = f"{folder}a"
+    blobs.write(OUTPUTS, name, b"content")
+    for change in (lambda: blobs.touch(OUTPUTS, name), lambda: blobs.write(OUTPUTS, name, b"content")):
+        (before,) = blobs.list(OUTPUTS, name)
+        change()
+        with pytest.raises(PreconditionError):
+            blobs.delete(OUTPUTS, name, before.etag)
+        assert blobs.read(OUTPUTS, name) == b"content"
+    (entry,) = blobs.list(OUTPUTS, name)
+    blobs.delete(OUTPUTS, name, entry.etag)
+    blobs.delete(OUTPUTS, name, entry.etag)
+    assert blobs.list(OUTPUTS, name) == ()
+
+
+def test_touching_makes_young(blobs: Blobs, folder: str) -> None:
+    """A touched blob has a new ETag and its old content; one that is not there is told."""
+    name = f"{folder}a"
+    blobs.write(OUTPUTS, name, b"content")
+    (before,) = blobs.list(OUTPUTS, name)
+    blobs.touch(OUTPUTS, name)
+    (after,) = blobs.list(OUTPUTS, name)
+    assert after.etag != before.etag
+    assert after.last_modified >= before.last_modified
+    assert blobs.read(OUTPUTS, name) == b"content"
+    with pytest.raises(NotFoundError):
+        blobs.touch(OUTPUTS, f"{folder}none")

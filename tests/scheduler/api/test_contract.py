@@ -20,6 +20,7 @@ from node_bootstrap.protocol import (
     TaskDefinition,
     boot_blob,
     encode,
+    file_blob,
     status_blob,
 )
 from scheduler.adapters.memory import ManualClock, MemoryBlobs
@@ -311,6 +312,39 @@ def test_jobs_come_in_pages(service: JobService) -> None:
     assert service.list_jobs(before=made[0]) == ()
     with pytest.raises(NotFoundError):
         service.list_jobs(before="none")
+
+
+def _program(letter: str) -> FileRef:
+    return FileRef("", "inputs", file_blob(letter * 64), 0, 7, letter * 64)
+
+
+def test_applications_are_kept_by_version(service: JobService) -> None:
+    """The first version is the default, until another is marked; a version never changes; repeating is harmless."""
+    first = service.put_application("tool", "1.0", _program("a"))
+    assert (first.default, first.file.sha256, first.file.length, first.created_at) == (True, "a" * 64, 7, _NOW)
+    assert not service.put_application("tool", "2.0", _program("b")).default
+    assert service.put_application("tool", "1.0", _program("a")) == first
+    with pytest.raises(ConflictError, match=r"tool:1\.0 is there with another content"):
+        service.put_application("tool", "1.0", _program("b"))
+    assert service.put_application("tool", "2.0", _program("b"), default=True).default
+    service.put_application("other", "1", _program("a"))
+    listed = [(each.name, each.version, each.default) for each in service.list_applications()]
+    assert listed == [("other", "1", True), ("tool", "2.0", True), ("tool", "1.0", False)]
+    service.delete_application("tool", "2.0")
+    assert [each.default for each in service.list_applications()] == [True, True]
+    with pytest.raises(NotFoundError, match=r"no application tool:2\.0"):
+        service.delete_application("tool", "2.0")
+    service.put_application("tool", "2.0", _program("c"))
+    service.delete_application("tool", "2.0")
+
+
+def test_wrong_applications_are_refused(service: JobService) -> None:
+    """Names that could not stand in a variable or a folder, and files that do not lie by content, are told."""
+    for name, version in (("a b", "1"), ("tool", "1:2"), ("-a", "1"), ("a" * 65, "1")):
+        with pytest.raises(InvalidRequestError, match="of an application"):
+            service.put_application(name, version, _program("a"))
+    with pytest.raises(InvalidRequestError, match="must lie by its content"):
+        service.put_application("tool", "1", FileRef("", "inputs", "files/x", 0, 7, "a" * 64))
 
 
 def test_pools_are_seen_with_their_reasons(service: JobService) -> None:

@@ -13,17 +13,20 @@ from typer.testing import CliRunner, Result
 from node_bootstrap.protocol import (
     NODES,
     BootRecord,
+    FileRef,
     NodeState,
     NodeStatus,
     TaskDefinition,
     boot_blob,
     encode,
+    file_blob,
     sha256_hex,
     status_blob,
 )
 from scheduler.adapters.memory import MemoryBlobs
 from scheduler.api.app import create_app
 from scheduler.api.server import ApiServer
+from scheduler.cli.applications import application
 from scheduler.cli.home import ApiAddress, StackFolder
 from scheduler.cli.jobs import job
 from scheduler.cli.nodes import node
@@ -32,7 +35,7 @@ from scheduler.cli.process import scheduler
 from scheduler.cli.tasks import task
 from scheduler.cli.ui import commands as ui
 from scheduler.cli.why import commands as why
-from scheduler.model import Job, NewJob, Step
+from scheduler.model import Job, JobState, NewJob, Step
 from scheduler.service import Service
 from scheduler.views import FilePart
 from tests.scheduler.cli.conftest import NODE
@@ -85,6 +88,55 @@ def test_jobs_are_listed_and_shown(armed: Job) -> None:
         assert (found[0] if isinstance(found, list) else found)["counts"]["active"] == 3
     assert len(json.loads(_job("show", armed.job_id, "--tasks", "--json").stdout)["tasks"]) == 3
     assert json.loads(_job("outputs", armed.job_id, "--json").stdout) == []
+
+
+def test_tasks_are_listed_by_state_and_shown(armed: Job) -> None:
+    """Tasks can be chosen by where they stand, and one is shown with all that is known of it."""
+    listed = CliRunner().invoke(task, ["list", armed.job_id, "--state", "active", "--limit", "2", "--json"])
+    assert [found["task_id"] for found in json.loads(listed.stdout)] == [0, 1]
+    nothing = CliRunner().invoke(task, ["list", armed.job_id, "--state", "failure", "--json"])
+    assert json.loads(nothing.stdout) == []
+    shown = CliRunner().invoke(task, ["show", armed.job_id, "1"])
+    assert "simulate" in shown.stdout
+    assert "0 retries" in shown.stdout
+    assert json.loads(CliRunner().invoke(task, ["show", armed.job_id, "1", "--json"]).stdout)["index"] == 1
+    missing = CliRunner().invoke(task, ["show", armed.job_id, "7"])
+    assert (missing.exit_code, "millpond task list" in missing.stderr) == (2, True)
+
+
+def test_a_job_is_requeued_and_deleted(armed: Job, running: Service) -> None:
+    """What ended is run again by number or all that failed; a deletion asks first."""
+    assert _job("requeue", armed.job_id).exit_code == 2
+    _job("cancel", armed.job_id)
+    assert _job("requeue", armed.job_id, "--failed", "--task", "1").exit_code == 2
+    again = json.loads(_job("requeue", armed.job_id, "--task", "0", "--task", "2", "--json").stdout)
+    assert (again["state"], again["counts"]["active"]) == ("active", 2)
+    assert "3 active" in _job("requeue", armed.job_id).stdout
+    assert json.loads(_job("set-priority", armed.job_id, "--json", "--", "-7").stdout)["priority"] == -7
+    assert _job("delete", armed.job_id, "--yes").exit_code == 2
+    _job("cancel", armed.job_id)
+    assert CliRunner().invoke(job, ["delete", armed.job_id], input="n\n").exit_code == 1
+    assert running.get_job(armed.job_id).state is JobState.COMPLETED
+    assert _job("delete", armed.job_id, "--yes").exit_code == 0
+    assert running.get_job(armed.job_id).state is JobState.DELETING
+
+
+def test_applications_are_listed_and_removed(running: Service) -> None:
+    """Versions are shown with their default; what is not there is told."""
+    running.put_application("tool", "1.0", FileRef("", "inputs", file_blob("a" * 64), 0, 7, "a" * 64))
+    assert "tool" in CliRunner().invoke(application, ["list"]).stdout
+    (listed,) = json.loads(CliRunner().invoke(application, ["list", "--json"]).stdout)
+    assert (listed["version"], listed["default"]) == ("1.0", True)
+    assert CliRunner().invoke(application, ["delete", "tool", "1.0"]).exit_code == 0
+    assert CliRunner().invoke(application, ["delete", "tool", "1.0"]).exit_code == 2
+
+
+def test_jobs_are_listed_in_pages(running: Service) -> None:
+    """A list can be cut, and begun after a job."""
+    made = [running.create_job(NewJob(f"j{number}", "demo", str(number))).job_id for number in range(4)]
+    first = json.loads(_job("list", "--limit", "3", "--json").stdout)
+    rest = json.loads(_job("list", "--before", first[-1]["job_id"], "--json").stdout)
+    assert [found["job_id"] for found in (*first, *rest)] == made[::-1]
 
 
 def test_watching_a_job_that_failed_is_exit_code_1(armed: Job) -> None:
@@ -251,7 +303,16 @@ def test_a_scheduler_without_a_deployment_does_not_start() -> None:
     assert "millpond up --stack dev" in started.stderr
 
 
-@pytest.mark.parametrize("group", [job, task, pool, node, scheduler])
+@pytest.mark.parametrize("group", [job, task, application, pool, node, scheduler])
 def test_help_tells_the_exit_codes(group: object) -> None:
     """The exit codes stand in the help of every group."""
     assert "Exit codes: 0 done, 1 the job failed" in CliRunner().invoke(group, ["--help"]).stdout  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("group", [job, task, application, pool, node, scheduler, why, ui])
+def test_every_command_has_an_example(group: typer.Typer) -> None:
+    """The help of each command ends with how it is used, in a line that begins as a user would."""
+    for command in typer.main.get_command(group).commands:  # type: ignore[attr-defined]
+        told = _run(group, command, "--help").stdout
+        assert "Examples:" in told, command
+        assert "  millpond " in told.partition("Examples:")[2], command

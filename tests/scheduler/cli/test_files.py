@@ -1,5 +1,6 @@
 """Files to storage and back."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,19 @@ def test_content_is_sent_once(tmp_path: Path) -> None:
     assert first.files == second.files
     assert first.files[paths[0]] == first.files[paths[1]]
     assert blobs.read(INPUTS, file_blob(sha256_hex(b"other"))) == b"other"
+
+
+def test_content_that_is_old_is_touched(tmp_path: Path) -> None:
+    """What lay there for hours is touched, so that it is not removed before the job names it; it is not sent again."""
+    clock = ManualClock()
+    blobs = MemoryBlobs(clock)
+    (tmp_path / "a").write_text("same")
+    upload(blobs, [tmp_path / "a"], clock=clock.now)
+    for hours, touched in ((1, False), (6, True)):
+        before = blobs.list(INPUTS, "files/")[0]
+        clock.advance(timedelta(hours=hours))
+        assert upload(blobs, [tmp_path / "a"], clock=clock.now).sent == 0
+        assert (blobs.list(INPUTS, "files/")[0].last_modified > before.last_modified) is touched
 
 
 @given(parts=st.lists(st.binary(max_size=40), min_size=1, max_size=12), gap=st.integers(0, 70_000))
@@ -73,6 +87,23 @@ def test_accepted_names_stay_below_the_folder(name: str) -> None:
     except InvalidRequestError:
         return
     assert Path("/to", place).resolve().is_relative_to("/to/simulate/0")
+
+
+def test_a_download_that_stopped_goes_on(tmp_path: Path) -> None:
+    """What is there whole is not fetched again, what is there in part or with other content is; all are counted."""
+    blobs = MemoryBlobs(ManualClock())
+    contents = (b"one", b"two", b"six")
+    outputs = [_output("x", data, blob=f"j/{index}", index=index) for index, data in enumerate(contents)]
+    for output, data in zip(outputs, contents, strict=True):
+        blobs.write(OUTPUTS, output.file.blob, data)
+    download(blobs, outputs, tmp_path)
+    blobs.delete(OUTPUTS, outputs[0].file.blob)
+    (tmp_path / "simulate" / "1" / "x").write_bytes(b"tw")
+    (tmp_path / "simulate" / "2" / "x").write_bytes(b"SIX")
+    counted: list[Path] = []
+    places = download(blobs, outputs, tmp_path, counted.append)
+    assert tuple(place.read_bytes() for place in places) == contents
+    assert sorted(counted) == sorted(places)
 
 
 def test_links_do_not_lead_out(tmp_path: Path) -> None:

@@ -111,12 +111,12 @@ class RecordingCapacity(MemoryCapacity):
 class World:
     """Everything but feed, collect and reconcile."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: str = "sqlite://") -> None:
         self.clock = ManualClock()
         self.blobs = FlakyBlobs(self.clock)
         self.queues = MemoryQueues(self.clock, ("work-g1", "work-g2"))
         self.capacity = RecordingCapacity(self.clock)
-        self.database = Database("sqlite://")
+        self.database = Database(url)
         self.store = SqlFleetStore(self.database)
         self.jobs = SqlJobStore(self.database)
         self.dispatch = SqlDispatchStore(self.database)

@@ -1,6 +1,7 @@
 """Events become results; what cannot be used is dropped."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,14 +15,14 @@ from tests.scheduler.job_world import World, step
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world(store_url: str) -> Iterator[World]:
     """Give a world with a job of two steps, the first of which is handed out as one message."""
-    made = World()
+    made = World(store_url)
     made.submit(step("a", 0, 3, expected=1.0), step("b", 3, 1, ("a",)))
     made.hand_out(slots=1)
-    yield made
-    made.check_counters()
-    made.database.close()
+    with closing(made.database):
+        yield made
+        made.check_counters()
 
 
 def counts(world: World) -> TaskCounts:

@@ -1,13 +1,13 @@
 """The fleet's controller over scale sets, blobs and stores that behave as the real ones do."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from node_bootstrap.protocol import Directive, NodeState, StopRef
-from scheduler.errors import CapacityErrorKind, StaleLeaderError
-from scheduler.model import NodePhase
+from scheduler.errors import CapacityErrorKind, StaleLeaderError, ThrottledError
+from scheduler.model import NodeGroup, NodePhase
 from tests.scheduler.controller.fleet_world import POOL, World, group
 
 MINUTE = timedelta(minutes=1)
@@ -15,9 +15,9 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world(store_url: str) -> Iterator[World]:
     """Give a fresh world."""
-    made = World()
+    made = World(store_url)
     yield made
     made.database.close()
 
@@ -240,6 +240,25 @@ def test_an_unreadable_set_is_left_alone(world: World) -> None:
     world.capacity.unreadable = False
     world.run(5 * MINUTE)
     assert world.phases() == {}
+
+
+def test_a_set_that_throttles_is_left_alone_for_as_long_as_it_asks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a 429 the set is not asked again before the time it named, and its group is held meanwhile."""
+    asked: list[datetime] = []
+
+    def throttle(of: NodeGroup) -> None:
+        asked.append(world.clock.now())
+        raise ThrottledError("too many requests", 70 * SECOND)
+
+    monkeypatch.setattr(world.capacity, "observe", throttle)
+    began = world.clock.now()
+    world.submit(4)
+    world.run(2 * MINUTE, SECOND)
+    assert [at - began for at in asked] == [SECOND, 71 * SECOND]
+    assert world.capacity.raised == []
+    assert any("not to be asked before" in reason or "too many requests" in reason for reason in world.reasons())
 
 
 def test_capacity_changed_by_another_is_observed_again(world: World) -> None:

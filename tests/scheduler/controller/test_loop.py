@@ -1,11 +1,9 @@
 """One step of the scheduler after another: leadership, settings, and parts that fail."""
 
 import logging
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -23,112 +21,20 @@ from node_bootstrap.protocol import (
     encode,
     manifest_blob,
 )
-from scheduler.adapters.memory import LeaderRecord, MemoryLease
-from scheduler.app import BlobAddress, BlobSettings
-from scheduler.controller.collect import Collect
-from scheduler.controller.feed import Feed
-from scheduler.controller.fleet import Fleet
 from scheduler.controller.loop import Controller
-from scheduler.controller.reconcile import Reconcile
 from scheduler.errors import ConflictError, UnavailableError
 from scheduler.model import NodePhase
-from scheduler.settings import SETTINGS_BLOB, dump_settings
-from tests.scheduler.controller.fleet_world import POOL, World, settings
-
-SECOND = timedelta(seconds=1)
-
-
-class UnsureLease(MemoryLease):
-    """A lease that cannot be reached on demand."""
-
-    unreachable = False
-
-    def hold(self, store_id: str) -> bool:
-        """Hold, or fail."""
-        if self.unreachable:
-            raise UnavailableError("storage does not answer")
-        return super().hold(store_id)
-
-
-class Counted:
-    """A port, each call of which is one request to storage."""
-
-    def __init__(self, port: Any, requests: Counter[str]) -> None:
-        self._port = port
-        self._requests = requests
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._port, name)
-
-        def call(*arguments: Any) -> Any:
-            self._requests[name] += 1
-            return found(*arguments)
-
-        return call
-
-
-class Stage:
-    """A deployment on which controllers can be started."""
-
-    def __init__(self) -> None:
-        self.world = World()
-        self.record = LeaderRecord()
-        self.requests: Counter[str] = Counter()
-        self.deploy("g1")
-
-    def deploy(self, *generations: str) -> None:
-        """Publish settings."""
-        self.world.blobs.write(SCHEDULER, SETTINGS_BLOB, dump_settings(settings(*generations)).encode())
-
-    def keep_a_node(self) -> None:
-        """Publish settings by which the pool is never without a node."""
-        wanted = settings("g1")
-        pools = tuple(replace(pool, policy=replace(pool.policy, min_nodes=1)) for pool in wanted.pools)
-        changed = dump_settings(replace(wanted, pools=pools))
-        self.world.blobs.write(SCHEDULER, SETTINGS_BLOB, changed.encode())
-
-    def controller(self) -> tuple[Controller, UnsureLease]:
-        """Start a scheduler."""
-        world = self.world
-        lease = UnsureLease(world.clock, self.record)
-        queues, blobs = Counted(world.queues, self.requests), Counted(world.blobs, self.requests)
-        made = Controller(
-            Counted(lease, self.requests),
-            world.database,
-            BlobSettings(blobs, BlobAddress("https://b/", SCHEDULER, SETTINGS_BLOB)),
-            world.store,
-            world.dispatch,
-            collect=Collect(world.dispatch, queues, blobs),
-            reconcile=Reconcile(world.dispatch, queues, blobs),
-            feed=Feed(world.dispatch, queues, blobs),
-            fleet=Fleet(world.store, world.dispatch, world.capacity, queues, blobs),
-        )
-        return made, lease
-
-    def live(self, controller: Controller, span: timedelta, status_every: timedelta = 20 * SECOND) -> None:
-        """Let a scheduler step whenever it wants to, and nodes report now and then."""
-        world = self.world
-        end, reported = world.clock.now() + span, world.clock.now()
-        while world.clock.now() < end:
-            if world.clock.now() - reported >= status_every:
-                reported = world.clock.now()
-                world.nodes_report()
-            world.clock.advance(max(controller.step(world.clock.now()), timedelta(milliseconds=10)))
-
-    def run(self, controller: Controller, steps: int, every: timedelta = 10 * SECOND) -> None:
-        """Let a scheduler and the nodes do some steps."""
-        for _ in range(steps):
-            self.world.clock.advance(every)
-            self.world.nodes_report()
-            controller.step(self.world.clock.now())
+from scheduler.settings import SETTINGS_BLOB
+from tests.scheduler.controller.fleet_world import POOL
+from tests.scheduler.controller.stage import SECOND, Stage
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
+def stage(store_url: str) -> Iterator[Stage]:
     """Give a deployment."""
-    made = Stage()
+    made = Stage(store_url)
     yield made
-    made.world.database.close()
+    made.close()
 
 
 def test_work_brings_nodes_and_messages(stage: Stage) -> None:
@@ -280,6 +186,7 @@ def idle(stage: Stage) -> Controller:
     return controller
 
 
+@pytest.mark.parametrize("store_url", ["sqlite://"])
 def test_an_idle_hour_costs_few_requests(stage: Stage) -> None:
     """With nothing to do and one node that idles, an hour is at most 2,000 requests, and the node is not lost."""
     controller = idle(stage)

@@ -21,9 +21,8 @@ def submitted(world: World) -> str:
     return job_id
 
 
-def test_every_event_dropped() -> None:
+def test_every_event_dropped(world: World) -> None:
     """The job ends from manifests alone, with each task run once."""
-    world = World()
     job_id = submitted(world)
     for _ in range(2):
         world.run_all()
@@ -37,12 +36,10 @@ def test_every_event_dropped() -> None:
     job = world.jobs.job(job_id)
     assert (job.result, job.counts) == (JobResult.SUCCESS, TaskCounts(succeeded=7))
     assert {task.attempt for task in world.tasks(job_id)} == {1}
-    world.check_counters()
 
 
-def test_every_message_dropped() -> None:
+def test_every_message_dropped(world: World) -> None:
     """A queue that loses what it was sent costs an attempt, charged to nobody."""
-    world = World()
     job_id = submitted(world)
     world.queues.delete_queue(QUEUE)
     world.queues.create_queue(QUEUE)
@@ -55,9 +52,8 @@ def test_every_message_dropped() -> None:
     assert {(task.retries, task.node_faults, task.preemptions) for task in tasks} == {(0, 0, 0)}
 
 
-def test_what_a_live_node_holds_is_left_alone() -> None:
+def test_what_a_live_node_holds_is_left_alone(world: World) -> None:
     """However long it takes, a held message is not handed out again; and it counts as started."""
-    world = World()
     job_id = submitted(world)
     received = [message for _, message in world.receive()]
     held = tuple(Holding(message.message_id, "n", message.tasks[:1], world.clock.now()) for message in received)
@@ -67,18 +63,16 @@ def test_what_a_live_node_holds_is_left_alone() -> None:
     assert world.jobs.job(job_id).counts == TaskCounts(blocked=1, active=4, running=2)
 
 
-def test_what_waits_on_its_queue_is_left_alone() -> None:
+def test_what_waits_on_its_queue_is_left_alone(world: World) -> None:
     """An overdue message is not lost while its queue still has messages and none sent later has started."""
-    world = World()
     submitted(world)
     world.clock.advance(timedelta(hours=5))
     world.settle()
     assert len(world.store.open_messages()) == 2
 
 
-def test_an_overtaken_message_is_lost() -> None:
+def test_an_overtaken_message_is_lost(world: World) -> None:
     """Once a later message of its queue has started, an overdue one that nobody holds will not come."""
-    world = World()
     job_id = submitted(world)
     first, second = world.receive()
     now = world.clock.now()
@@ -91,9 +85,8 @@ def test_an_overtaken_message_is_lost() -> None:
 
 
 @pytest.mark.parametrize("kind", ["unread", "retired"])
-def test_a_queue_that_nobody_reads(kind: str) -> None:
+def test_a_queue_that_nobody_reads(world: World, kind: str) -> None:
     """Messages on a queue without readers are taken back: at once when its generation is retired, else when overdue."""
-    world = World()
     job_id = submitted(world)
     observed: dict[str, Any] = {kind: frozenset({QUEUE})}
     world.settle(**observed)
@@ -102,12 +95,10 @@ def test_a_queue_that_nobody_reads(kind: str) -> None:
     world.settle(**observed)
     assert world.store.open_messages() == ()
     assert world.jobs.job(job_id).counts == TaskCounts(blocked=1, active=6)
-    world.check_counters()
 
 
-def test_unknown_is_not_lost() -> None:
+def test_unknown_is_not_lost(world: World) -> None:
     """While statuses cannot be listed nothing is taken back, however late it is."""
-    world = World()
     submitted(world)
     world.receive()
     world.clock.advance(timedelta(days=1))
@@ -116,9 +107,8 @@ def test_unknown_is_not_lost() -> None:
     assert len(world.store.open_messages()) == 2
 
 
-def test_a_cancelled_job_ends_although_its_node_is_silent() -> None:
+def test_a_cancelled_job_ends_although_its_node_is_silent(world: World) -> None:
     """What ran when the job was cancelled is given up once its message is lost; nothing of it starts again."""
-    world = World()
     job_id = submitted(world)
     for item, message in world.receive():
         now = world.clock.now()
@@ -129,12 +119,10 @@ def test_a_cancelled_job_ends_although_its_node_is_silent() -> None:
     world.settle()
     job = world.jobs.job(job_id)
     assert (job.result, job.counts) == (JobResult.CANCELLED, TaskCounts(cancelled=7))
-    world.check_counters()
 
 
-def test_what_a_lost_node_held_is_handed_out_at_once() -> None:
+def test_what_a_lost_node_held_is_handed_out_at_once(world: World) -> None:
     """Nobody waits for a lease to run out: the unfinished tasks are ready again, and what ran there is charged."""
-    world = World()
     job_id = submitted(world)
     received = [message for _, message in world.receive()]
     held = tuple(Holding(message.message_id, "n", message.tasks[:1], world.clock.now()) for message in received)

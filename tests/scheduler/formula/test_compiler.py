@@ -18,7 +18,7 @@ from scheduler.formula.evaluate import evaluate
 from scheduler.formula.parse import parse
 from scheduler.formula.printing import print_formula
 from scheduler.formula.samples import MetricSamples, Pool
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import UNMEASURED_IDLE, ScalingPolicy
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _SPANS = st.integers(1, 7_200_000_000).map(lambda micro: timedelta(microseconds=micro)) | st.integers(1, 3600).map(
@@ -94,7 +94,7 @@ def test_a_compiled_formula_is_its_policy(
         expected = world.target
     else:
         active, running = seen[0]
-        idle_samples = max(1, ceil(policy.idle_timeout / timedelta(seconds=30)))
+        idle_samples = max(1, ceil((policy.idle_timeout or UNMEASURED_IDLE) / timedelta(seconds=30)))
         busy = max(each for _, each in seen[:idle_samples])
         kept = min(world.current, ceil(Fraction(busy, slots)))
         expected = max(by_the_policy(policy, active, running, slots), kept)

@@ -1,6 +1,6 @@
 """Whatever nodes report, however often, late and disordered: committed results stay, and every task ends."""
 
-from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from hypothesis import Phase, settings
@@ -25,14 +25,6 @@ from tests.scheduler.job_world import World, step
 TABLES = [table for table in METADATA.sorted_tables if table.name != "store_identity"]
 RETRY = RetryPolicy(max_task_retries=1, max_node_faults=1, max_preemptions=1)
 MIXED = st.sampled_from([*Outcome, Outcome.SUCCESS, Outcome.SUCCESS, Outcome.SUCCESS])
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[Database]:
-    """Give one database for all examples: opening it is most of an example's time."""
-    made = Database("sqlite://")
-    yield made
-    made.close()
 
 
 class Commits(RuleBasedStateMachine):
@@ -189,9 +181,19 @@ class Commits(RuleBasedStateMachine):
         world.check_counters()
 
 
-def test_commit_rules(database: Database) -> None:
+@pytest.mark.parametrize(("kind", "examples"), [("sqlite", 30), ("postgresql", 6)])
+def test_commit_rules(kind: str, examples: int, request: pytest.FixtureRequest) -> None:
     """Committed results never change, counters are exact, and every task ends, in any order of events."""
+    url = "sqlite://" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    with closing(Database(url)) as database:
+        run_examples(database, examples)
+
+
+def run_examples(database: Database, examples: int) -> None:
+    """Run so many examples over one database: opening it is most of an example's time."""
     Commits.database = database
     # A failure is shown as it was found: shrinking one takes minutes.
-    limits = settings(max_examples=30, stateful_step_count=25, deadline=None, derandomize=True, phases=[Phase.generate])
+    limits = settings(
+        max_examples=examples, stateful_step_count=25, deadline=None, derandomize=True, phases=[Phase.generate]
+    )
     run_state_machine_as_test(Commits, settings=limits)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -52,10 +51,10 @@ def node(number: int = 1, phase: NodePhase = NodePhase.WORKING, key: GroupKey = 
     )
 
 
-@pytest.fixture(params=["memory", "file"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """Open a fresh store."""
-    opened = Database("sqlite://" if request.param == "memory" else f"sqlite:///{tmp_path / 'store.sqlite'}")
+@pytest.fixture
+def database(store_url: str) -> Iterator[Database]:
+    """Open a fresh store in each database."""
+    opened = Database(store_url)
     yield opened
     opened.close()
 
@@ -247,6 +246,32 @@ def test_repeated_decisions_are_one_entry(store: FleetStore, epoch: int) -> None
     assert [each.action for each in kept] == ["hold", "hold", "hold", "drain", "drain", "scale_out", "scale_out"]
     assert (kept[3].nodes, kept[3].count, kept[6].count, kept[0].reason) == (("a",), 1, 2, "1 node")
     assert store.decisions("pool", 2) == kept[-2:]
+
+
+def test_boots_are_measured(store: FleetStore, epoch: int) -> None:
+    """The boot time is the median of the newest nine, from being listed to the first status."""
+    assert store.histories("pool")[NEW].boot_time is None
+    for number in range(12):
+        # The oldest three took very long.
+        took = (1000 if number < 3 else 60 + number) * SECOND
+        ready_at = NOW + timedelta(hours=number)
+        store.save_nodes(epoch, (replace(node(number), first_seen_at=ready_at - took, ready_at=ready_at),), ready_at)
+    assert store.histories("pool")[NEW].boot_time == 67 * SECOND
+
+
+def test_what_is_old_is_pruned(store: FleetStore, epoch: int) -> None:
+    """Decisions and samples go after a month, gone nodes after a week; a group's newest decision stays."""
+    hold = Hold(NEW, Reason(ReasonKind.ENOUGH, "1 node"))
+    store.record_decisions(epoch, (ScaleOut(NEW, 2, Reason(ReasonKind.BACKLOG, "work")), hold), NOW)
+    store.record_sample(epoch, Sample(NOW, "pool", 1, 2, 3, 2, 1))
+    store.save_nodes(epoch, (replace(node(1, NodePhase.GONE), gone_at=NOW), node(2)), NOW)
+    store.prune(epoch, NOW + timedelta(days=6))
+    assert (len(store.nodes("pool")), len(store.decisions("pool", 9)), len(store.samples("pool", 9))) == (2, 2, 1)
+    store.prune(epoch, NOW + timedelta(days=8))
+    assert [each.instance_id for each in store.nodes("pool")] == ["2"]
+    store.prune(epoch, NOW + timedelta(days=31))
+    assert [each.action for each in store.decisions("pool", 9)] == ["hold"]
+    assert store.samples("pool", 9) == ()
 
 
 def test_samples_are_thinned(store: FleetStore, epoch: int) -> None:

@@ -1,9 +1,7 @@
-"""Jobs as users make and see them; another database joins by another parameter of the fixture."""
+"""Jobs as users make and see them, in each database."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -13,14 +11,6 @@ from scheduler.model import JobResult, JobState, NewJob, RetryPolicy, Task, Task
 from tests.scheduler.job_world import POOL, World, step
 
 NEW = NewJob("Value at Risk!", POOL, "key")
-
-
-@pytest.fixture(params=["sqlite-memory", "sqlite-file"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    """Give a world over each database."""
-    made = World("sqlite://" if request.param == "sqlite-memory" else f"sqlite:///{tmp_path}/store.sqlite")
-    yield made
-    made.database.close()
 
 
 def draft(world: World) -> str:

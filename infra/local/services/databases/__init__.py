@@ -1,0 +1,1 @@
+"""Databases: PostgreSQL flexible servers, each with a real server behind it."""

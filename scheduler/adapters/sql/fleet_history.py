@@ -1,0 +1,48 @@
+"""What happened to a group's orders and boots, read off its row and its nodes."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+from sqlalchemy import func as sql_function
+
+from scheduler.adapters.sql.decision_rows import group_key, of_group
+from scheduler.adapters.sql.fleet_schema import NODES
+from scheduler.autoscale.plan import GroupHistory
+from scheduler.errors import CapacityErrorKind
+from scheduler.model import GroupKey
+
+# Boots that the measured boot time is the median of.
+_BOOTS = 9
+
+
+def history_of(connection: Connection, row: Row[Any]) -> GroupHistory:
+    """Read orders and refusals off the group, and failed boots off its nodes."""
+    key = group_key(row)
+    last_ready = connection.execute(select(sql_function.max(NODES.c.ready_at)).where(of_group(NODES, key))).scalar_one()
+    failed = select(sql_function.count(), sql_function.max(NODES.c.ended_at)).where(
+        of_group(NODES, key), NODES.c.ready_at.is_(None), NODES.c.ended_at.is_not(None)
+    )
+    if last_ready is not None:
+        failed = failed.where(NODES.c.ended_at > last_ready)
+    count, newest = connection.execute(failed).one()
+    return GroupHistory(
+        failed_boots=count,
+        failed_boot_at=newest,
+        refused_at=row.refused_at,
+        refused_kind=CapacityErrorKind(row.refused_kind) if row.refused_kind else None,
+        refused_message=row.refused_message or "",
+        ordered_at=row.ordered_at,
+        boot_time=_boot_time(connection, key),
+    )
+
+
+def _boot_time(connection: Connection, key: GroupKey) -> timedelta | None:
+    newest = (
+        select(NODES.c.first_seen_at, NODES.c.ready_at)
+        .where(of_group(NODES, key), NODES.c.ready_at.is_not(None))
+        .order_by(NODES.c.ready_at.desc(), NODES.c.node_id)
+        .limit(_BOOTS)
+    )
+    times = [row.ready_at - row.first_seen_at for row in connection.execute(newest)]
+    return sorted(times)[len(times) // 2] if times else None
