@@ -123,7 +123,7 @@ class SkyPilot:
     set. A job that still waits is a client that asks again, so it counts once in each window.
     """
 
-    interval: float | None = 20.0  # decision interval 20 s (5 s without a replica: see `decide`)
+    interval: float | None = 20.0  # decision interval 20 s; its 5 s without a replica is left out
     window: float = 60.0  # requests of the last 60 s
     upscale_delay: float = 300.0  # upscale_delay_seconds 300
     downscale_delay: float = 1200.0  # downscale_delay_seconds 1200
