@@ -30,6 +30,7 @@ from node_bootstrap.runner.account import account_named
 from node_bootstrap.runner.environment import NodePlace, common_environment, task_environment, task_names
 from node_bootstrap.runner.events import TaskEnded
 from node_bootstrap.runner.follow import LogFollower
+from node_bootstrap.runner.log_limit import LimitedLog
 from node_bootstrap.runner.packages import PackageCache
 from node_bootstrap.runner.packs import Uploader
 from node_bootstrap.runner.parameters import from_axes, from_table, part_of, with_parameters
@@ -151,7 +152,8 @@ class Executor:
         self._stager.write(inputs.texts, folder.working_directory)
         folder.hand_to(self._account)
         definition = self._with_parameters(definition, task)
-        follower = LogFollower(self._storage, run_id, message, task, (folder.stdout, folder.stderr))
+        logs = tuple(LimitedLog(path, self._settings.log_bytes) for path in (folder.stdout, folder.stderr))
+        follower = LogFollower(self._storage, run_id, message, task, logs)
         with self._packages.use(definition.application_packages) as packages:
             command = self._command(message, definition, task, folder, packages)
             ending = process.run(command, definition.exit_codes, follower.meanwhile)
