@@ -341,6 +341,47 @@ def test_a_log_without_end_is_kept_up_to_its_limit(
         assert node.text(10, "stderr.txt") == ""
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 48 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if (
+        sys.platform != "linux"
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=48m", "none", place], capture_output=True, check=False
+        ).returncode
+    ):
+        pytest.skip("only root of a Linux that lets it can make a small disk")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+FILL = """
+import os
+print("filling", flush=True)
+try:
+    with open("big", "wb", buffering=0) as file:
+        while file.write(bytes(1024 * 1024)): pass
+except OSError:
+    os._exit(3)  # there is no room for what Python would say
+"""
+
+
+def test_a_full_disk_is_the_nodes_fault_and_it_goes_on(
+    azure: FakeAzure, settings: RunnerSettings, small_disk: Path
+) -> None:
+    """The reason says so, the log is kept, the room is free again, and the next task runs."""
+    with running(Node(azure, replace(settings, root=small_disk / "root"), {})) as node:
+        node.hand_out(script(node, FILL), 10)
+        report = node.wait_for_reports(1)[10]
+        assert (report.outcome, report.exit_code) == (Outcome.NODE_FAULT, 3)
+        assert "the node's disk is full: 0 of 50,331,648 bytes are free" in report.reason
+        assert node.text(10, "stdout.txt") == "filling\n"
+        node.hand_out(script(node, "open('big', 'wb').write(bytes(30 * 1024 * 1024))"), 11)
+        assert node.wait_for_reports(2)[11].outcome is Outcome.SUCCESS
+
+
 def test_stop_list_ends_the_whole_tree(node: Node) -> None:
     """A task named in a stop list is killed with what it started, in sessions of their own too."""
     node.hand_out(script(node, START), 10)
