@@ -27,9 +27,11 @@ from node_bootstrap.protocol import (
     sha256_hex,
 )
 from node_bootstrap.runner.account import account_named
+from node_bootstrap.runner.disk import ReadDisk, blamed_on_disk, is_full, read_disk
 from node_bootstrap.runner.environment import NodePlace, common_environment, task_environment, task_names
 from node_bootstrap.runner.events import TaskEnded
 from node_bootstrap.runner.follow import LogFollower
+from node_bootstrap.runner.log_limit import LimitedLog
 from node_bootstrap.runner.packages import PackageCache
 from node_bootstrap.runner.packs import Uploader
 from node_bootstrap.runner.parameters import from_axes, from_table, part_of, with_parameters
@@ -61,8 +63,14 @@ class Executor:
     """Runs tasks, each call of `run` in a thread of its own."""
 
     def __init__(
-        self, settings: RunnerSettings, storage: Storage, uploader: Uploader, clock: Callable[[], datetime]
+        self,
+        settings: RunnerSettings,
+        storage: Storage,
+        uploader: Uploader,
+        clock: Callable[[], datetime],
+        disk: ReadDisk = read_disk,
     ) -> None:
+        self._disk = disk
         self._settings = settings
         self._storage = storage
         self._uploader = uploader
@@ -70,8 +78,8 @@ class Executor:
         self._tasks = settings.root / "tasks"
         self._folders = TaskFolders(self._tasks)
         self._place = NodePlace(settings.pool, settings.node_id, settings.root, settings.root / "shared")
-        self._stager = Stager(storage, settings.root / "cache")
-        self._packages = PackageCache(self._stager, settings.root / "packages")
+        self._stager = Stager(storage, settings.root / "cache", disk)
+        self._packages = PackageCache(self._stager, settings.root / "packages", disk=disk)
         name = settings.task_account
         self._account = account_named(name, settings.task_launcher) if name is not None else None
         self._orphans = Orphans()
@@ -128,6 +136,8 @@ class Executor:
         except (OSError, StorageError) as error:
             _LOG.warning("task %s of run %s: %s", task, run_id, error)
             ending = process.stopped or Ending(Outcome.NODE_FAULT, None, f"the node could not run it: {error}")
+            if is_full(error):
+                self._make_room()
         except Exception as error:  # noqa: BLE001  a task must be reported whatever happens
             _LOG.exception("task %s of run %s", task, run_id)
             ending = Ending(Outcome.NODE_FAULT, None, f"a defect of the runner: {error!r}")
@@ -151,16 +161,26 @@ class Executor:
         self._stager.write(inputs.texts, folder.working_directory)
         folder.hand_to(self._account)
         definition = self._with_parameters(definition, task)
-        follower = LogFollower(self._storage, run_id, message, task, (folder.stdout, folder.stderr))
+        logs = tuple(LimitedLog(path, self._settings.log_bytes) for path in (folder.stdout, folder.stderr))
+        follower = LogFollower(self._storage, run_id, message, task, logs)
         with self._packages.use(definition.application_packages) as packages:
             command = self._command(message, definition, task, folder, packages)
             ending = process.run(command, definition.exit_codes, follower.meanwhile)
+        blamed = blamed_on_disk(ending, self._disk(self._tasks), self._tasks)
+        if blamed is not None:
+            ending = blamed
+            self._make_room()
         # What a run that failed has written is of no use to anyone but a person; its logs are.
         patterns = definition.output_patterns if ending.outcome in {Outcome.SUCCESS, Outcome.IGNORABLE} else ()
         kept = kept_files(folder, patterns, follower.finish())
         if kept.unmatched and not ending.reason:
             ending = replace(ending, reason=f"no file matches {', '.join(map(repr, kept.unmatched))} of its outputs")
         return ending, kept
+
+    def _make_room(self) -> None:
+        """Give the next task what room there is: the folder of the one that failed goes anyway."""
+        self._packages.make_room()
+        self._stager.make_room()
 
     def _command(
         self,

@@ -9,12 +9,13 @@ import threading
 import zipfile
 import zlib
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from node_bootstrap.protocol import ApplicationPackage
+from node_bootstrap.runner.disk import ReadDisk, read_disk, runs_low
 from node_bootstrap.runner.staging import Stager, StagingError, within
 
 _WINDOWS = os.name == "nt"
@@ -40,10 +41,13 @@ class PackageCache:
     The folder is emptied first: what an earlier runner had unpacked is not vouched for.
     """
 
-    def __init__(self, stager: Stager, folder: Path, limits: PackageLimits | None = None) -> None:
+    def __init__(
+        self, stager: Stager, folder: Path, limits: PackageLimits | None = None, disk: ReadDisk = read_disk
+    ) -> None:
         self._stager = stager
         self._folder = folder
         self._limits = limits or PackageLimits()
+        self._disk = disk
         _remove(folder)
         folder.mkdir(mode=0o711, parents=True)
         self._lock = threading.Lock()
@@ -81,9 +85,17 @@ class PackageCache:
                 self._users[sha256] -= 1
                 if sha256 in self._sizes:
                     self._sizes.move_to_end(sha256)
-                self._make_room()
+                self._make_room(self._is_too_much)
+
+    def make_room(self) -> None:
+        """Remove all that nobody uses."""
+        with self._lock:
+            self._make_room(lambda: True)
 
     def _fetch(self, package: ApplicationPackage) -> None:
+        # Here and not when a task ends: what it used would else be fetched again by the next one.
+        with self._lock:
+            self._make_room(lambda: runs_low(self._disk(self._folder)))
         sha256 = package.file.sha256
         archive, part = self._folder / f"{sha256}.zip", self._folder / f"{sha256}.part"
         try:
@@ -100,10 +112,13 @@ class PackageCache:
         with self._lock:
             self._sizes[sha256] = size
 
-    def _make_room(self) -> None:
-        """Remove what nobody uses, those used longest ago first, until the rest fits."""
+    def _is_too_much(self) -> bool:
+        return sum(self._sizes.values()) > self._limits.cache_bytes
+
+    def _make_room(self, is_needed: Callable[[], bool]) -> None:
+        """Remove what nobody uses, those used longest ago first, for as long as room is needed."""
         for sha256 in list(self._sizes):
-            if sum(self._sizes.values()) <= self._limits.cache_bytes:
+            if not is_needed():
                 return
             if self._users[sha256] == 0:
                 del self._sizes[sha256]

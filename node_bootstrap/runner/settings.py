@@ -5,12 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# What a disk of 30 GB, the least that images have, bears of several tasks at once.
+LOG_BYTES = 1024**3
+
 
 @dataclass(frozen=True, slots=True)
 class RunnerSettings:
     """The settings of one node. `root` is the runner's own folder; `task_account` runs the tasks where it is given.
 
     `task_launcher` starts them as that account where Python cannot (Windows). `environment` is the pool's, for tasks.
+    Of each log of a task the first `log_bytes` are kept.
     """
 
     node_id: str
@@ -27,6 +31,7 @@ class RunnerSettings:
     task_account: str | None = None
     task_launcher: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    log_bytes: int = LOG_BYTES
 
 
 def read_settings(path: Path) -> RunnerSettings:
@@ -48,6 +53,7 @@ def read_settings(path: Path) -> RunnerSettings:
             task_account=fields.get("task_account") or None,
             task_launcher=Path(fields["task_launcher"]) if fields.get("task_launcher") else None,
             environment={str(name): str(value) for name, value in fields.get("environment", {}).items()},
+            log_bytes=int(fields.get("log_bytes", LOG_BYTES)),
         )
     except KeyError as error:
         raise ValueError(f"{path}: the field {error} is missing; stage 0 of the same version writes it") from error

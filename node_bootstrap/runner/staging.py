@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from node_bootstrap.protocol import FileRef, TextFile
+from node_bootstrap.runner.disk import ReadDisk, read_disk, runs_low
 from node_bootstrap.runner.storage import Storage, StorageError
 
 # Many small inputs lie beside each other in one pack: one request reads them together.
@@ -16,8 +17,6 @@ _GAP_BYTES = 64 * 1024
 _REQUEST_BYTES = 8 * 1024 * 1024
 # Roles spread and storage recovers within minutes; a task waits for its inputs rather than fail.
 _PATIENCE_SECONDS = 120.0
-# When less of the disk is free, the cache goes.
-_LEAST_FREE = 0.1
 
 
 class StagingError(Exception):
@@ -31,8 +30,9 @@ class StagingError(Exception):
 class Stager:
     """Brings files. Those that many tasks share are kept once a node; each task gets a copy of its own."""
 
-    def __init__(self, storage: Storage, cache: Path) -> None:
+    def __init__(self, storage: Storage, cache: Path, disk: ReadDisk = read_disk) -> None:
         self._storage = storage
+        self._disk = disk
         self._cache = cache
         self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -41,7 +41,8 @@ class Stager:
         """Bring `shared` files by way of the cache, `own` ones straight. Raises `StagingError` or `OSError`."""
         for ref in shared:
             target = _target(directory, ref.path)
-            self._make_room()
+            if runs_low(self._disk(self._cache)):
+                self.make_room()
             try:
                 _copy(self._cached(ref), target)
             except FileNotFoundError:  # another task made room meanwhile
@@ -63,6 +64,14 @@ class Stager:
                 digest.update(data)
                 file.write(data)
         _verify(ref, digest.hexdigest())
+
+    def make_room(self) -> None:
+        """Remove what is kept for later tasks."""
+        for path in self._cache.iterdir():
+            try:
+                path.unlink()
+            except OSError:  # Windows: being copied right now
+                continue
 
     def _cached(self, ref: FileRef) -> Path:
         kept = self._cache / ref.sha256
@@ -92,15 +101,6 @@ class Stager:
             return self._storage.get_range(ref.container, ref.blob, offset, length, _PATIENCE_SECONDS)
         except StorageError as error:
             raise StagingError(f"the input {ref.path} could not be read: {error}") from error
-
-    def _make_room(self) -> None:
-        usage = shutil.disk_usage(self._cache)
-        if usage.free < _LEAST_FREE * usage.total:
-            for path in self._cache.iterdir():
-                try:
-                    path.unlink()
-                except OSError:  # Windows: being copied right now
-                    continue
 
 
 def within(directory: Path, path: str) -> Path | None:

@@ -156,17 +156,25 @@ class Node:
             self.azure.blobs[name] = data
 
 
+@contextlib.contextmanager
+def running(node: Node) -> Iterator[Node]:
+    """Admit a runner, and end it after the `with` block."""
+    node.direct(Directive.WORK)
+    try:
+        yield node
+    finally:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            node.end()
+        node.process.kill()
+        node.process.wait()
+    assert processes_of(node.settings.root) == []
+
+
 @pytest.fixture
 def node(azure: FakeAzure, settings: RunnerSettings) -> Iterator[Node]:
     """A runner that has been admitted."""
-    node = Node(azure, settings, {"SECRET_OF_THE_RUNNER": "s3cr3t", "MILLPOND_INSTANCE": "set_0"})
-    node.direct(Directive.WORK)
-    yield node
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        node.end()
-    node.process.kill()
-    node.process.wait()
-    assert processes_of(settings.root) == []
+    with running(Node(azure, settings, {"SECRET_OF_THE_RUNNER": "s3cr3t", "MILLPOND_INSTANCE": "set_0"})) as node:
+        yield node
 
 
 def script(node: Node, text: str, count: int = 1, **more: object) -> TaskDefinition:
@@ -211,7 +219,7 @@ if index == 1:
     assert node.text(11, "large.txt") == "L" * 3_000_000
     assert {event.kind for event in node.events} == {EventKind.STARTED, EventKind.FINISHED}
     node.wait(lambda: node.status is not None and node.status.held == ())
-    assert list((node.settings.root / "tasks").iterdir()) == []
+    node.wait(lambda: list((node.settings.root / "tasks").iterdir()) == [])  # removed beside the status
 
 
 def test_a_success_without_its_outputs_says_so(node: Node) -> None:
@@ -309,6 +317,69 @@ print("last")
     assert node.text(10, "stdout.txt") == "first\nlast\n"
     (file,) = [file for file in node.reports()[10].files if file.path == "stdout.txt"]
     assert file.blob.endswith("/10.1/stdout.txt")
+
+
+PRINT_A_LOT = """
+import os, sys, time
+for _ in range(200): os.write(1, b"x" * 100_000)
+while len(sys.argv) > 1 and os.stat("../stdout.txt").st_size > 1000: time.sleep(0.02)
+os.write(1, b"the end")
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("until it is cut",)], ids=["brief", "followed"])
+def test_a_log_without_end_is_kept_up_to_its_limit(
+    azure: FakeAzure, settings: RunnerSettings, more: tuple[str, ...]
+) -> None:
+    """Of what is printed beyond the limit nothing is kept, on disk neither, and the log says so at its end."""
+    with running(Node(azure, replace(settings, log_bytes=1000), {})) as node:
+        definition = script(node, PRINT_A_LOT)
+        node.hand_out(replace(definition, command=(*definition.command, *more)), 10)
+        assert node.wait_for_reports(1)[10].outcome is Outcome.SUCCESS
+        note = "\n[The task printed more than 1,000 bytes here; the rest was not kept.]\n"
+        assert node.text(10, "stdout.txt") == "x" * 1000 + note
+        assert node.text(10, "stderr.txt") == ""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 48 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if (
+        sys.platform != "linux"
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=48m", "none", place], capture_output=True, check=False
+        ).returncode
+    ):
+        pytest.skip("only root of a Linux that lets it can make a small disk")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+FILL = """
+import os
+print("filling", flush=True)
+try:
+    with open("big", "wb", buffering=0) as file:
+        while file.write(bytes(1024 * 1024)): pass
+except OSError:
+    os._exit(3)  # there is no room for what Python would say
+"""
+
+
+def test_a_full_disk_is_the_nodes_fault_and_it_goes_on(
+    azure: FakeAzure, settings: RunnerSettings, small_disk: Path
+) -> None:
+    """The reason says so, the log is kept, the room is free again, and the next task runs."""
+    with running(Node(azure, replace(settings, root=small_disk / "root"), {})) as node:
+        node.hand_out(script(node, FILL), 10)
+        report = node.wait_for_reports(1)[10]
+        assert (report.outcome, report.exit_code) == (Outcome.NODE_FAULT, 3)
+        assert "the node's disk is full: 0 of 50,331,648 bytes are free" in report.reason
+        assert node.text(10, "stdout.txt") == "filling\n"
+        node.hand_out(script(node, "open('big', 'wb').write(bytes(30 * 1024 * 1024))"), 11)
+        assert node.wait_for_reports(2)[11].outcome is Outcome.SUCCESS
 
 
 def test_stop_list_ends_the_whole_tree(node: Node) -> None:

@@ -13,6 +13,7 @@ from node_bootstrap.protocol import FileRef, Outcome, TaskMessage, TaskRef, Task
 from node_bootstrap.runner.follow import LogFollower
 from node_bootstrap.runner.http import Http
 from node_bootstrap.runner.instructions import Lease
+from node_bootstrap.runner.log_limit import LimitedLog
 from node_bootstrap.runner.metadata import Metadata, MetadataError
 from node_bootstrap.runner.packs import OWN_BLOB_BYTES, Uploader
 from node_bootstrap.runner.settings import read_settings
@@ -228,10 +229,14 @@ def test_an_append_whose_answer_was_lost_is_not_repeated(azure: FakeAzure, stora
 def test_a_log_that_cannot_be_followed_is_uploaded_whole(azure: FakeAzure, storage: Storage, tmp_path: Path) -> None:
     """Following is a convenience: its failure costs no log."""
     folder = folder_with(tmp_path)
-    follower = LogFollower(storage, "run", MESSAGE, TaskRef(1, 1), (folder.stdout, folder.stderr))
+    logs = tuple(LimitedLog(path, 1000) for path in (folder.stdout, folder.stderr))
+    follower = LogFollower(storage, "run", MESSAGE, TaskRef(1, 1), logs)
     assert follower.meanwhile(0.0) == 2.0
     azure.fault = failing(1, (400, {}, b""))  # type: ignore[assignment]
-    assert follower.meanwhile(2.0) is None
+    assert follower.meanwhile(2.0) == 1.0
+    asked = len(azure.requests)
+    assert follower.meanwhile(3.0) == 1.0
+    assert len(azure.requests) == asked
     kept = kept_files(folder, [], follower.finish())
     assert [file.blob for file in kept.files] == [None, None]
 
