@@ -17,6 +17,8 @@ _SCRIPTS = MappingProxyType(
 )
 # What the scheduler consists of: its modules, and the templates, style and script of its page.
 _KINDS = ("py", "j2", "css", "js", "svg")
+# A tool for people, with pictures; no command of the host's uses it, and its libraries are large.
+TOOLS = ("simulator", "cli/simulate")
 
 
 def build_host_bundle(python: str, cache: Path | None = None) -> Bundle:
@@ -29,7 +31,9 @@ def build_host_bundle(python: str, cache: Path | None = None) -> Bundle:
         members[member] = (TEMPLATES / template).read_bytes()
     sources = Path(str(scheduler.__file__)).parent
     for path in (path for kind in _KINDS for path in sources.rglob(f"*.{kind}")):
-        members[f"scheduler/{path.relative_to(sources).as_posix()}"] = path.read_bytes()
+        name = path.relative_to(sources).as_posix()
+        if not name.startswith(TOOLS):
+            members[f"scheduler/{name}"] = path.read_bytes()
     for wheel in fetch_wheels(python, pins_for(python), cache):
         members[f"wheels/{wheel.name}"] = wheel.read_bytes()
     return pack(members)

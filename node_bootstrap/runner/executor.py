@@ -79,7 +79,7 @@ class Executor:
         self._folders = TaskFolders(self._tasks)
         self._place = NodePlace(settings.pool, settings.node_id, settings.root, settings.root / "shared")
         self._stager = Stager(storage, settings.root / "cache", disk)
-        self._packages = PackageCache(self._stager, settings.root / "packages", disk=disk)
+        self._packages = PackageCache(self._stager, settings.root / "applications", disk=disk)
         name = settings.task_account
         self._account = account_named(name, settings.task_launcher) if name is not None else None
         self._orphans = Orphans()
