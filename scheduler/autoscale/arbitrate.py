@@ -12,9 +12,9 @@ from scheduler.policy import ScalingPolicy
 
 
 def arbitrate(
-    policy: ScalingPolicy, wanted: Desire, groups: tuple[Assessment, ...], now: datetime
+    policy: ScalingPolicy, wanted: Desire, kept: Desire, groups: tuple[Assessment, ...], now: datetime
 ) -> tuple[Action, ...]:
-    """Plan for the groups of one pool, in declared order.
+    """Plan for the groups of one pool, in declared order; `kept` is what scale-in leaves, at least what is wanted.
 
     Missing slots are taken from draining nodes first, then bought from the first group with room. Idle nodes go from
     the last group first, and only while what is left is enough without any group that could not be read. Nodes of
@@ -34,7 +34,7 @@ def arbitrate(
         orders = _buy(shortage, known, policy, sum(each.asked_for for each in groups), wanted)
         actions += _after_draining(orders) if leaving else orders
     else:
-        actions += _drain_idle(policy, wanted, known, now)
+        actions += _drain_idle(policy, kept, known, now)
     taken_back = {name for action in actions if isinstance(action, Undrain) for name in action.nodes}
     for each in groups:
         if each.unknown is None:
@@ -131,17 +131,17 @@ def _after_draining(orders: list[ScaleOut]) -> list[Action]:
     ]
 
 
-def _drain_idle(policy: ScalingPolicy, wanted: Desire, known: tuple[Assessment, ...], now: datetime) -> list[Action]:
+def _drain_idle(policy: ScalingPolicy, kept: Desire, known: tuple[Assessment, ...], now: datetime) -> list[Action]:
     actions: list[Action] = []
     slots = sum(each.serving_slots for each in known)
     nodes = sum(each.serving for each in known)
     for each in reversed(known):
         idle = [node for node in each.working if _idle_too_long(node, each.idle.limit, now)]
         idle.sort(key=lambda node: (node.idle_since, node.node_id))
-        spare_slots = (slots - wanted.slots) // each.group.task_slots
+        spare_slots = (slots - kept.slots) // each.group.task_slots
         count = max(0, min(len(idle), spare_slots, nodes - policy.min_nodes))
         if count:
-            sentence = f"no message held for {each.idle.sentence}; {wanted.sentence}"
+            sentence = f"no message held for {each.idle.sentence}; {kept.sentence}"
             actions.append(
                 Drain(each.group.key, tuple(sorted(_names(tuple(idle[:count])))), Reason(ReasonKind.IDLE, sentence))
             )

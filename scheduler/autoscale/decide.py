@@ -1,14 +1,15 @@
 """The decision of section 8 of the design: from demand and fleet to a plan, with a reason for everything."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from scheduler.autoscale.arbitrate import arbitrate
 from scheduler.autoscale.assess import assess
-from scheduler.autoscale.desire import desire
+from scheduler.autoscale.desire import Desire, desire
 from scheduler.autoscale.plan import Action, GroupFleet, GroupHistory, Hold, Plan, Reason, ReasonKind
 from scheduler.model import GroupKey, NodePhase, PoolDemand
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import UNMEASURED_IDLE, ScalingPolicy
 
 
 def decide(
@@ -45,8 +46,18 @@ def _decide_pool(
         )
         return tuple(Hold(each.group.key, reason) for each in groups)
     assessed = tuple(assess(each, history.get(each.group.key, GroupHistory()), policy, now) for each in groups)
-    wanted = desire(policy, demand, _retiring_runs(groups), now)
-    return arbitrate(policy, wanted, assessed, now)
+    retiring = _retiring_runs(groups)
+    wanted = desire(policy, demand, retiring, now)
+    horizon = max(history.get(each.group.key, GroupHistory()).boot_time or UNMEASURED_IDLE for each in groups)
+    kept = _kept(wanted, desire(policy, demand, retiring, now + horizon))
+    return arbitrate(policy, wanted, kept, assessed, now)
+
+
+def _kept(wanted: Desire, later: Desire) -> Desire:
+    """Give what scale-in leaves: a node that would be wanted again before its successor could boot stays."""
+    if later.slots <= wanted.slots:
+        return wanted
+    return replace(wanted, slots=later.slots, sentence=f"{wanted.sentence}, and {later.slots} a boot from now")
 
 
 def _retiring_runs(groups: tuple[GroupFleet, ...]) -> int:
