@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from fastapi import FastAPI, Response
 from infra.local import certificates
 from scheduler.api.http_server import HttpServer
 from scheduler.api.server import ApiServer
-from tests.left_open import nothing_left_open
+from tests.left_open import is_ended, nothing_left_open
 
 PATIENCE = 30.0
 
@@ -44,14 +44,6 @@ async def serving(**options: Any) -> AsyncIterator[Serving]:
     await made.server.startup([made._listener])
     yield made
     assert not made.server.server_state.connections
-
-
-def is_ended(client: socket.socket) -> bool:
-    """Whether the server closed the connection; what it said before is passed over."""
-    with client, suppress(ConnectionError):
-        while client.recv(65_536):
-            pass
-    return True
 
 
 @pytest.mark.parametrize("turns", range(8))

@@ -13,7 +13,7 @@ from infra.local.ports import bind
 from infra.local.postgres import wire
 from infra.local.postgres.front import Fronts
 from infra.local.tokens import TokenIssuer
-from tests.left_open import nothing_left_open
+from tests.left_open import is_ended, nothing_left_open
 
 PATIENCE = 30.0
 ASK_FOR_TLS = (8).to_bytes(4) + wire.TLS.to_bytes(4)
@@ -60,14 +60,6 @@ class Front:
         """End the fronts and what is behind them."""
         self.fronts.end()
         self.backend.close()
-
-
-def is_ended(client: socket.socket) -> bool:
-    """Whether the other side closed the connection; what it said before is passed over."""
-    with client, contextlib.suppress(ConnectionError, ssl.SSLError):
-        while client.recv(65_536):
-            pass
-    return True
 
 
 @pytest.mark.parametrize("turns", range(8))
