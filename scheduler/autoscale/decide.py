@@ -1,14 +1,24 @@
 """The decision of section 8 of the design: from demand and fleet to a plan, with a reason for everything."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from scheduler.autoscale.arbitrate import arbitrate
-from scheduler.autoscale.assess import assess
-from scheduler.autoscale.desire import desire
+from scheduler.autoscale.assess import Assessment, assess
+from scheduler.autoscale.desire import Desire, desire
 from scheduler.autoscale.plan import Action, GroupFleet, GroupHistory, Hold, Plan, Reason, ReasonKind
 from scheduler.model import GroupKey, NodePhase, PoolDemand
 from scheduler.policy import ScalingPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What a pool should have, and what each of its groups has and may ask for."""
+
+    policy: ScalingPolicy
+    wanted: Desire
+    groups: tuple[Assessment, ...]
 
 
 def decide(
@@ -44,9 +54,20 @@ def _decide_pool(
             ReasonKind.UNKNOWN_DEMAND, "the pool's work could not be read, so its nodes are left as they are"
         )
         return tuple(Hold(each.group.key, reason) for each in groups)
+    weighed = weigh(policy, demand, groups, history, now)
+    return arbitrate(policy, weighed.wanted, weighed.groups, now)
+
+
+def weigh(
+    policy: ScalingPolicy,
+    demand: PoolDemand,
+    groups: tuple[GroupFleet, ...],
+    history: Mapping[GroupKey, GroupHistory],
+    now: datetime,
+) -> Weighed:
+    """Take the two steps before a pool's actions are chosen, which is what an explanation tells of."""
     assessed = tuple(assess(each, history.get(each.group.key, GroupHistory()), policy, now) for each in groups)
-    wanted = desire(policy, demand, _retiring_runs(groups), now)
-    return arbitrate(policy, wanted, assessed, now)
+    return Weighed(policy, desire(policy, demand, _retiring_runs(groups), now), assessed)
 
 
 def _retiring_runs(groups: tuple[GroupFleet, ...]) -> int:

@@ -10,11 +10,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from scheduler.autoscale.decide import decide
-from scheduler.autoscale.plan import Action, Drain, Hold, Reason, ReasonKind, Remove, ScaleOut, Undrain
+from scheduler.autoscale.inputs import Inputs, decide_on, record_of
+from scheduler.autoscale.plan import Action, Drain, Hold, Plan, Reason, ReasonKind, Remove, ScaleOut, Undrain
 from scheduler.controller.controls import Controls
 from scheduler.controller.observe import LEASING, FleetReading, GroupReading, Observer, count, of_group
-from scheduler.errors import CapacityError, ConflictError, MillpondError, PreconditionError, StaleLeaderError
+from scheduler.errors import (
+    CapacityError,
+    ConflictError,
+    InvalidRequestError,
+    MillpondError,
+    PreconditionError,
+    StaleLeaderError,
+)
 from scheduler.model import (
     GroupKey,
     InstanceState,
@@ -49,6 +56,29 @@ class Acted:
     settled: bool
 
 
+class _Journal:
+    """Keeps the decisions of a step that are news, and once a pool what they were made from."""
+
+    def __init__(self, store: FleetStore, epoch: int, inputs: Inputs, plan: Plan) -> None:
+        self._store = store
+        self._epoch = epoch
+        self._inputs = inputs
+        self._plan = plan
+        self._kept: set[str] = set()
+
+    def record(self, actions: tuple[Action, ...]) -> None:
+        """Keep what was done."""
+        kept = self._store.record_decisions(self._epoch, actions, self._inputs.now) if actions else ()
+        for decision in kept:
+            _LOG.info("%s %s %s: %s", decision.action, decision.group, _what(decision.count), decision.reason)
+        for pool in sorted({decision.group.pool for decision in kept} - self._kept):
+            self._kept.add(pool)
+            try:
+                self._store.record_inputs(self._epoch, record_of(self._inputs, self._plan, pool))
+            except InvalidRequestError as error:
+                _LOG.warning("the decision about pool %s cannot be replayed later: %s", pool, error)
+
+
 class Fleet:
     """The nodes of all pools."""
 
@@ -76,16 +106,18 @@ class Fleet:
     def act(self, epoch: int, reading: FleetReading, now: datetime) -> Acted:
         """Decide and apply; then bring control blobs, removals and retired groups up to the rows."""
         demand = {pool: self._demand(pool) for pool in reading.pools}
-        histories = {key: history for pool in demand for key, history in self._store.histories(pool).items()}
-        plan = decide(reading.policies, demand, tuple(each.fleet for each in reading.groups), histories, now)
+        histories = tuple(pair for pool in demand for pair in self._store.histories(pool).items())
+        inputs = Inputs(reading.policies, demand, tuple(each.fleet for each in reading.groups), histories, now)
+        plan = decide_on(inputs)
+        journal = _Journal(self._store, epoch, inputs, plan)
         readings = {each.fleet.group.key: each for each in reading.groups}
         applied: list[Action] = []
         for action in plan.actions:
             done = self._apply(epoch, action, readings[action.group], now)
             if done is not None and not isinstance(done, Hold):
-                self._record(epoch, (done,), now)
+                journal.record((done,))
             applied += [done] if done is not None else []
-        self._record(epoch, tuple(each for each in applied if isinstance(each, Hold)), now)
+        journal.record(tuple(each for each in applied if isinstance(each, Hold)))
         quiet = all(isinstance(action, Hold) for action in plan.actions)
         nodes = self._nodes(reading, () if quiet else {action.group.pool for action in plan.actions})
         stops = {pool: self._dispatch.stops(pool) for pool in demand}
@@ -147,10 +179,6 @@ class Fleet:
             ]
             chosen += [node_id for _, node_id in sorted(idle)[: sent[group.queue]]]
         return frozenset(chosen)
-
-    def _record(self, epoch: int, actions: tuple[Action, ...], now: datetime) -> None:
-        for decision in self._store.record_decisions(epoch, actions, now) if actions else ():
-            _LOG.info("%s %s %s: %s", decision.action, decision.group, _what(decision.count), decision.reason)
 
     def _demand(self, pool: str) -> PoolDemand | None:
         try:

@@ -1,0 +1,78 @@
+"""All that a decision is made from, as one record: what is kept of a decision, so that it can be made again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from scheduler.autoscale.decide import Weighed, decide, weigh
+from scheduler.autoscale.plan import GroupFleet, GroupHistory, Plan, decision_of
+from scheduler.model import Decision, GroupKey, PoolDemand
+from scheduler.policy import ScalingPolicy
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The arguments of `decide`. Whoever gives it another one adds a field here, and to `decide_on` and `of`.
+
+    `history` is pairs in place of a mapping, since what is written down has text alone for keys.
+    """
+
+    policies: Mapping[str, ScalingPolicy]
+    demand: Mapping[str, PoolDemand | None]
+    fleet: tuple[GroupFleet, ...]
+    history: tuple[tuple[GroupKey, GroupHistory], ...]
+    now: datetime
+
+    def of(self, pool: str) -> "Inputs":
+        """Leave out what is about other pools."""
+        return Inputs(
+            policies=_only(pool, self.policies),
+            demand=_only(pool, self.demand),
+            fleet=tuple(each for each in self.fleet if each.group.key.pool == pool),
+            history=tuple((key, each) for key, each in self.history if key.pool == pool),
+            now=self.now,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """What was decided about a pool, and all that it was decided from."""
+
+    pool: str
+    inputs: Inputs
+    decided: tuple[Decision, ...]
+
+    def replay(self) -> tuple[Decision, ...]:
+        """Decide again."""
+        return _decisions(decide_on(self.inputs), self.pool, self.inputs.now)
+
+
+def decide_on(inputs: Inputs) -> Plan:
+    """Decide."""
+    return decide(inputs.policies, inputs.demand, inputs.fleet, dict(inputs.history), inputs.now)
+
+
+def weigh_pool(inputs: Inputs, pool: str) -> Weighed | None:
+    """Give what the decision about a pool was weighed by; None where its work was unknown."""
+    own, demand = inputs.of(pool), inputs.demand.get(pool)
+    if demand is None:
+        return None
+    return weigh(inputs.policies.get(pool, ScalingPolicy()), demand, own.fleet, dict(own.history), inputs.now)
+
+
+def record_of(inputs: Inputs, plan: Plan, pool: str) -> DecisionRecord:
+    """Keep as little as the decision follows from: the pool's own part, or, where pools depend on each other, all."""
+    decided = _decisions(plan, pool, inputs.now)
+    alone = DecisionRecord(pool, inputs.of(pool), decided)
+    return alone if alone.replay() == decided else DecisionRecord(pool, inputs, decided)
+
+
+def _decisions(plan: Plan, pool: str, now: datetime) -> tuple[Decision, ...]:
+    return tuple(decision_of(action, now) for action in plan.actions if action.group.pool == pool)
+
+
+def _only(pool: str, mapping: Mapping[str, _Value]) -> dict[str, _Value]:
+    return {pool: mapping[pool]} if pool in mapping else {}

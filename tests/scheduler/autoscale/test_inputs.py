@@ -1,0 +1,69 @@
+"""The inputs of a decision, as one record: decided upon again they give the same."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.autoscale.decide import decide
+from scheduler.autoscale.inputs import DecisionRecord, Inputs, decide_on, record_of, weigh_pool
+from scheduler.autoscale.plan import Plan, decision_of
+from scheduler.model import GroupKey, PoolDemand
+from scheduler.policy import ScalingPolicy
+from tests.scheduler.autoscale.fleets import NOW, POOL, fleet, group, node, work
+from tests.scheduler.autoscale.test_decide_properties import DEMANDS, POLICIES, Situation, situations
+
+
+def two_pools(policy: ScalingPolicy, demand: PoolDemand | None, situation: Situation) -> Inputs:
+    """Give the inputs of a step over the pool in a situation and another pool that has work and a node."""
+    groups, history = situation
+    other = replace(group(), key=GroupKey("other", "main", "g1"))
+    idle = fleet(other, node(1, of=other))
+    return Inputs(
+        policies={POOL: policy, "other": ScalingPolicy(max_nodes=4)},
+        demand={POOL: demand, "other": work(active=9)},
+        fleet=(*groups, idle),
+        history=tuple(history.items()),
+        now=NOW,
+    )
+
+
+@given(POLICIES, st.none() | DEMANDS, situations())
+def test_a_record_gives_the_same_decision(
+    policy: ScalingPolicy, demand: PoolDemand | None, situation: Situation
+) -> None:
+    """The inputs decide as `decide` does, and a pool's record, without the other pool, as the whole step did."""
+    inputs = two_pools(policy, demand, situation)
+    plan = decide(inputs.policies, inputs.demand, inputs.fleet, dict(inputs.history), NOW)
+    assert decide_on(inputs) == plan
+    for pool in (POOL, "other"):
+        record = record_of(inputs, plan, pool)
+        assert record.inputs == inputs.of(pool)
+        assert record.replay() == record.decided
+        assert record.decided == tuple(decision_of(each, NOW) for each in plan.actions if each.group.pool == pool)
+
+
+def test_only_the_pools_own_part_is_kept() -> None:
+    """What is about other pools is left out, in every field."""
+    inputs = two_pools(ScalingPolicy(), work(active=3), ((fleet(group()),), {}))
+    own = inputs.of("other")
+    assert (set(own.policies), set(own.demand)) == ({"other"}, {"other"})
+    assert {each.group.key.pool for each in own.fleet} == {"other"}
+    assert own.history == ()
+    assert inputs.of("nobody") == Inputs({}, {}, (), (), NOW)
+
+
+def test_where_pools_depend_on_each_other_all_is_kept() -> None:
+    """A decision that does not follow from the pool's own part is kept with all that the step was decided from."""
+    inputs = two_pools(ScalingPolicy(), work(active=3), ((fleet(group()),), {}))
+    plan = decide_on(inputs)
+    halved = Plan(plan.actions[1:])
+    assert record_of(inputs, halved, POOL) == DecisionRecord(POOL, inputs, ())
+
+
+def test_unknown_work_is_not_weighed() -> None:
+    """Where a pool's work could not be read there is nothing to tell of; else there are its slots and groups."""
+    assert weigh_pool(two_pools(ScalingPolicy(), None, ((fleet(group()),), {})), POOL) is None
+    weighed = weigh_pool(two_pools(ScalingPolicy(), work(active=3), ((fleet(group()),), {})), POOL)
+    assert weighed is not None
+    assert (weighed.wanted.slots, len(weighed.groups)) == (1, 1)
