@@ -105,6 +105,7 @@ class DecisionStory:
     """A decision told: what was seen, what was wanted, what was decided, and what kept it from doing more.
 
     `replayed` says whether the same comes out when it is decided again from its inputs; `same` is that for programs.
+    `proposed` is what a policy that was only proposed would have done; empty where there was none.
     """
 
     pool: str
@@ -115,3 +116,4 @@ class DecisionStory:
     held_back: tuple[str, ...]
     replayed: tuple[str, ...]
     same: bool
+    proposed: tuple[str, ...] = ()

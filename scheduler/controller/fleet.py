@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from scheduler.autoscale.inputs import Inputs, decide_on, record_of
+from scheduler.autoscale.inputs import Inputs, bearing, decide_on, record_of
 from scheduler.autoscale.plan import Action, Drain, Hold, Plan, Reason, ReasonKind, Remove, ScaleOut, Undrain
 from scheduler.controller.controls import Controls
 from scheduler.controller.observe import LEASING, FleetReading, GroupReading, Observer, count, of_group
@@ -43,20 +43,7 @@ _ASK_AGAIN = timedelta(seconds=20)
 _LOOKS_SELDOM = timedelta(seconds=30)
 
 
-@dataclass(frozen=True, slots=True)
-class Acted:
-    """What was acted on, and how it stands after it.
-
-    settled   nothing was changed and nothing is on its way, so that it is soon enough to look again later
-    """
-
-    demand: Mapping[str, PoolDemand | None]
-    nodes: tuple[Node, ...]
-    capacities: Mapping[GroupKey, int]
-    settled: bool
-
-
-class _Journal:
+class Journal:
     """Keeps the decisions of a step that are news, and once a pool what they were made from."""
 
     def __init__(self, store: FleetStore, epoch: int, inputs: Inputs, plan: Plan) -> None:
@@ -71,12 +58,38 @@ class _Journal:
         kept = self._store.record_decisions(self._epoch, actions, self._inputs.now) if actions else ()
         for decision in kept:
             _LOG.info("%s %s %s: %s", decision.action, decision.group, _what(decision.count), decision.reason)
-        for pool in sorted({decision.group.pool for decision in kept} - self._kept):
+        self._keep({decision.group.pool for decision in kept})
+
+    def compare(self, known: dict[str, tuple[object, ...]]) -> None:
+        """Keep inputs, too, where a pool's policy, or what a proposed one would do, is no longer as it is known."""
+        for pool in self._inputs.demand:
+            newest = bearing(self._inputs, pool)
+            if known.get(pool) != newest:
+                self._keep({pool})
+                known[pool] = newest
+
+    def _keep(self, pools: set[str]) -> None:
+        for pool in sorted(pools - self._kept):
             self._kept.add(pool)
             try:
                 self._store.record_inputs(self._epoch, record_of(self._inputs, self._plan, pool))
             except InvalidRequestError as error:
                 _LOG.warning("the decision about pool %s cannot be replayed later: %s", pool, error)
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """What was acted on, and how it stands after it.
+
+    journal   what was decided and is kept of it
+    settled   nothing was changed and nothing is on its way, so that it is soon enough to look again later
+    """
+
+    demand: Mapping[str, PoolDemand | None]
+    nodes: tuple[Node, ...]
+    capacities: Mapping[GroupKey, int]
+    journal: Journal
+    settled: bool
 
 
 class Fleet:
@@ -93,6 +106,7 @@ class Fleet:
         self._controls = Controls(store, blobs)
         self._asked_at: dict[str, datetime] = {}
         self._sent: Counter[str] = Counter()
+        self._known: dict[str, tuple[object, ...]] = {}
 
     def observe(self, epoch: int, now: datetime) -> FleetReading:
         """Read sets and statuses, and bring the rows up to date."""
@@ -107,9 +121,10 @@ class Fleet:
         """Decide and apply; then bring control blobs, removals and retired groups up to the rows."""
         demand = {pool: self._demand(pool) for pool in reading.pools}
         histories = tuple(pair for pool in demand for pair in self._store.histories(pool).items())
-        inputs = Inputs(reading.policies, demand, tuple(each.fleet for each in reading.groups), histories, now)
+        fleets = tuple(each.fleet for each in reading.groups)
+        inputs = Inputs(reading.policies, demand, fleets, histories, now, reading.proposed)
         plan = decide_on(inputs)
-        journal = _Journal(self._store, epoch, inputs, plan)
+        journal = Journal(self._store, epoch, inputs, plan)
         readings = {each.fleet.group.key: each for each in reading.groups}
         applied: list[Action] = []
         for action in plan.actions:
@@ -130,7 +145,11 @@ class Fleet:
         for action in applied:
             if isinstance(action, ScaleOut):
                 capacities[action.group] += action.count
-        return Acted(demand, nodes, capacities, quiet and told and reading.settled)
+        return Acted(demand, nodes, capacities, journal, quiet and told and reading.settled)
+
+    def compare(self, acted: Acted) -> None:
+        """Decide by the policies that are only proposed, and keep what they would have done where that is news."""
+        acted.journal.compare(self._known)
 
     def sample(self, epoch: int, reading: FleetReading, acted: Acted, now: datetime) -> None:
         """Keep a point of each pool's timeline."""

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
+from dataclasses import fields
+from datetime import datetime, timedelta
 
 from scheduler.autoscale.assess import Assessment
 from scheduler.autoscale.decide import Weighed
@@ -10,6 +11,7 @@ from scheduler.autoscale.inputs import DecisionRecord, weigh_pool
 from scheduler.autoscale.plan import GroupFleet, GroupHistory
 from scheduler.explain.words import at, clause, listed, number, span
 from scheduler.model import Decision, Node, NodePhase, PoolDemand, Sample
+from scheduler.policy import ScalingPolicy
 from scheduler.views import DecisionStory
 
 _SHOWN = tuple(phase for phase in NodePhase if phase is not NodePhase.GONE)
@@ -34,7 +36,39 @@ def tell(record: DecisionRecord, done: tuple[Decision, ...] | None = None) -> De
         held_back=tuple(_held_back(weighed, record.decided)) if weighed is not None else (),
         replayed=tuple(_replayed(record.decided, again)),
         same=again == record.decided,
+        proposed=tuple(_proposed(record)),
     )
+
+
+def difference(live: ScalingPolicy, proposed: ScalingPolicy) -> str:
+    """Say in what a proposed policy differs."""
+    changes = []
+    for each in fields(ScalingPolicy):
+        before, after = getattr(live, each.name), getattr(proposed, each.name)
+        if before != after:
+            changes.append(f"{each.name} {_value(after)} in place of {_value(before)}")
+    return listed(changes) or "nothing changed"
+
+
+def _value(value: object) -> str:
+    return span(value) if isinstance(value, timedelta) else "none" if value is None else str(value)
+
+
+def _proposed(record: DecisionRecord) -> Iterator[str]:
+    would_be, proposed = record.would_be(), record.inputs.proposed.get(record.pool)
+    if would_be is None or proposed is None:
+        return
+    policy = f"The proposed policy ({difference(record.inputs.policies.get(record.pool, ScalingPolicy()), proposed)})"
+    if [_what(each) for each in would_be] == [_what(each) for each in record.decided]:
+        yield f"{policy} would have done the same."
+        return
+    yield f"{policy} would have, with these nodes:"
+    for decision in would_be:
+        yield f"{_action(decision)}, because {clause(decision.reason)}."
+
+
+def _what(decision: Decision) -> tuple[object, ...]:
+    return decision.group, decision.action, decision.count, decision.nodes
 
 
 def _work(demand: PoolDemand | None, now: datetime) -> str:

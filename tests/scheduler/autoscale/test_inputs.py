@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.autoscale.decide import decide
-from scheduler.autoscale.inputs import DecisionRecord, Inputs, decide_on, record_of, weigh_pool
+from scheduler.autoscale.inputs import DecisionRecord, Inputs, bearing, decide_on, record_of, weigh_pool
 from scheduler.autoscale.plan import Plan, decision_of
 from scheduler.model import GroupKey, PoolDemand
 from scheduler.policy import ScalingPolicy
@@ -67,3 +67,33 @@ def test_unknown_work_is_not_weighed() -> None:
     weighed = weigh_pool(two_pools(ScalingPolicy(), work(active=3), ((fleet(group()),), {})), POOL)
     assert weighed is not None
     assert (weighed.wanted.slots, len(weighed.groups)) == (1, 1)
+
+
+@given(POLICIES, POLICIES, st.none() | DEMANDS, situations())
+def test_a_proposed_policy_decides_in_place_of_the_live_one(
+    policy: ScalingPolicy, proposal: ScalingPolicy, demand: PoolDemand | None, situation: Situation
+) -> None:
+    """A record says what the proposed policy would have done with the same nodes; the live decision is untouched."""
+    inputs = two_pools(policy, demand, situation)
+    plan = decide_on(inputs)
+    beside = replace(inputs, proposed={POOL: proposal})
+    assert decide_on(beside) == plan
+    record = record_of(beside, plan, POOL)
+    other = decide({POOL: proposal}, {POOL: demand}, situation[0], situation[1], NOW)
+    assert record.would_be() == tuple(decision_of(each, NOW) for each in other.actions)
+    assert record.decided == record_of(inputs, plan, POOL).decided
+    assert record_of(beside, plan, "other").would_be() is None
+
+
+def test_the_bearing_changes_with_policies_and_ways_alone() -> None:
+    """More of the same work is no news of a proposal; another way to go, or another policy, is."""
+
+    def seen(waiting: int, proposal: ScalingPolicy | None = None) -> tuple[object, ...]:
+        inputs = two_pools(ScalingPolicy(), work(active=waiting), ((fleet(group()),), {}))
+        return bearing(replace(inputs, proposed={} if proposal is None else {POOL: proposal}), POOL)
+
+    nine, eight = ScalingPolicy(max_nodes=9), ScalingPolicy(max_nodes=8)
+    assert seen(9, nine) == seen(90, nine)
+    assert seen(9, nine) != seen(0, nine)
+    assert seen(9, nine) != seen(9, eight)
+    assert seen(9) == seen(0)

@@ -1,6 +1,7 @@
 """The fleet's controller over scale sets, blobs and stores that behave as the real ones do."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from node_bootstrap.protocol import Directive, NodeState, StopRef
 from scheduler.decision_document import load_record
 from scheduler.errors import CapacityErrorKind, StaleLeaderError, ThrottledError
 from scheduler.model import NodeGroup, NodePhase
-from tests.scheduler.controller.fleet_world import POOL, World, group
+from tests.scheduler.controller.fleet_world import POLICY, POOL, World, group, settings
 
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
@@ -399,3 +400,25 @@ def test_what_cannot_be_written_down_is_decided_upon_nevertheless(
     assert world.decisions() == [("scale_out", 2)]
     assert world.store.kept_decisions(POOL, 9) == ()
     assert "cannot be replayed later" in caplog.text
+
+
+def test_a_proposed_policy_is_decided_by_and_changes_nothing(world: World) -> None:
+    """What it would do is kept where that is news, also while the live policy holds; nothing is bought."""
+    shadow = replace(POLICY, acceptable_wait=5 * SECOND, min_nodes=1)
+    world.store.sync_groups(world.epoch, settings("g1", shadow=shadow), world.clock.now())
+    world.step()
+    (kept,) = world.store.kept_decisions(POOL, 9)
+    record = load_record(kept.document)
+    assert [each.action for each in record.decided] == ["hold"]
+    assert [(each.action, each.count) for each in record.would_be() or ()] == [("scale_out", 1)]
+    assert world.capacity.raised == []
+    world.run(MINUTE)
+    assert world.store.kept_decisions(POOL, 9) == (kept,)
+    world.lead()
+    world.step()
+    assert len(world.store.kept_decisions(POOL, 9)) == 2
+    world.declare("g1")
+    world.run(10 * SECOND)
+    newest = load_record(world.store.kept_decisions(POOL, 1)[0].document)
+    assert (newest.would_be(), newest.inputs.policies) == (None, {POOL: POLICY})
+    assert world.store.decisions(POOL, 9) == kept.decisions

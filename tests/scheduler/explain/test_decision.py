@@ -142,6 +142,26 @@ def test_another_way_of_deciding_is_told() -> None:
     assert story.replayed[1].startswith("Scale out 10 nodes of group main, because ")
 
 
+def test_a_proposed_policy_is_told() -> None:
+    """In what it differs, and what it would have done with the same nodes, or that it would have done the same."""
+    made = record(work(active=20), fleet(group(), node(1, held=("m",))))
+
+    def told(policy: ScalingPolicy) -> tuple[str, ...]:
+        return tell(replace(made, inputs=replace(made.inputs, proposed={POOL: policy}))).proposed
+
+    assert tell(made).proposed == ()
+    faster = told(replace(POLICY, max_nodes=4, idle_timeout=MINUTE))
+    assert faster[0] == (
+        "The proposed policy (max_nodes 4 in place of 10, idle_timeout 60 s in place of none) would have, "
+        "with these nodes:"
+    )
+    assert faster[1].startswith("Scale out 3 nodes of group main, because 20 waiting")
+    assert told(replace(POLICY, silence_deadline=MINUTE)) == (
+        "The proposed policy (silence_deadline 60 s in place of 3 min) would have done the same.",
+    )
+    assert "(nothing changed) would have done the same" in told(POLICY)[0]
+
+
 def test_the_timeline_beside_it() -> None:
     """How the pool stood later, while the decision was in force."""
     assert still_held(Sample(NOW, POOL, 12, 3, 5, 4, 1)) == (
