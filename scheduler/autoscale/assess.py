@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from scheduler.autoscale.idle import IdleLimit, idle_limit
 from scheduler.autoscale.plan import GroupFleet, GroupHistory, Reason, ReasonKind
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import Node, NodeGroup, NodePhase
@@ -33,7 +32,7 @@ class Assessment:
     ordered     nodes asked for that are not listed yet and may still be expected
     asked_for   machines there are or will be, those being removed included
     room        how many more may be asked for, the pool's bounds aside; where it is 0, `blocked` says why
-    idle        how long one of its nodes is kept without work
+    boot_time   how long its boots take; None while none has been measured
     """
 
     group: NodeGroup
@@ -49,7 +48,7 @@ class Assessment:
     asked_for: int
     room: int
     blocked: Reason | None
-    idle: IdleLimit
+    boot_time: timedelta | None
 
     @property
     def serving(self) -> int:
@@ -93,7 +92,7 @@ def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now:
         asked_for=asked_for,
         room=room,
         blocked=blocked,
-        idle=idle_limit(policy, history.boot_time),
+        boot_time=history.boot_time,
     )
 
 

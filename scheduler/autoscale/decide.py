@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from scheduler.autoscale.arbitrate import arbitrate
 from scheduler.autoscale.assess import Assessment, assess
 from scheduler.autoscale.desire import Desire, desire
+from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, GroupFleet, GroupHistory, Hold, Plan, Reason, ReasonKind
 from scheduler.model import GroupKey, NodePhase, PoolDemand
 from scheduler.policy import ScalingPolicy
+
+_NOTHING: Mapping[str, PoolHistory] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +31,23 @@ def decide(
     fleet: tuple[GroupFleet, ...],
     history: Mapping[GroupKey, GroupHistory],
     now: datetime,
+    *,
+    learned: Mapping[str, PoolHistory] = _NOTHING,
 ) -> Plan:
     """Plan what to do with every group.
 
     `demand` is None, or lacks the pool, where it could not be read: then nothing of the pool is changed. A pool that
-    lacks a policy is no longer declared; its groups are all retired.
+    lacks a policy is no longer declared; its groups are all retired. `learned` is what each pool has learned up to and
+    with this demand (`levels.observed`).
     """
     pools: dict[str, list[GroupFleet]] = {}
     for each in fleet:
         pools.setdefault(each.group.key.pool, []).append(each)
     actions: list[Action] = []
     for pool, groups in pools.items():
-        actions += _decide_pool(policies.get(pool, ScalingPolicy()), demand.get(pool), tuple(groups), history, now)
+        actions += _decide_pool(
+            policies.get(pool, ScalingPolicy()), demand.get(pool), tuple(groups), history, learned.get(pool), now
+        )
     return Plan(tuple(actions))
 
 
@@ -47,6 +56,7 @@ def _decide_pool(
     demand: PoolDemand | None,
     groups: tuple[GroupFleet, ...],
     history: Mapping[GroupKey, GroupHistory],
+    learned: PoolHistory | None,
     now: datetime,
 ) -> tuple[Action, ...]:
     if demand is None:
@@ -55,7 +65,7 @@ def _decide_pool(
         )
         return tuple(Hold(each.group.key, reason) for each in groups)
     weighed = weigh(policy, demand, groups, history, now)
-    return arbitrate(policy, weighed.wanted, weighed.groups, now)
+    return arbitrate(policy, weighed.wanted, weighed.groups, learned, now)
 
 
 def weigh(
@@ -67,7 +77,9 @@ def weigh(
 ) -> Weighed:
     """Take the two steps before a pool's actions are chosen, which is what an explanation tells of."""
     assessed = tuple(assess(each, history.get(each.group.key, GroupHistory()), policy, now) for each in groups)
-    return Weighed(policy, desire(policy, demand, _retiring_runs(groups), now), assessed)
+    first = next((each for each in assessed if each.group.current and each.unknown is None), None)
+    boot_time, task_slots = (None, 1) if first is None else (first.boot_time, first.group.task_slots)
+    return Weighed(policy, desire(policy, demand, _retiring_runs(groups), now, boot_time, task_slots), assessed)
 
 
 def _retiring_runs(groups: tuple[GroupFleet, ...]) -> int:

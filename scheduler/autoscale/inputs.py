@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from scheduler.autoscale.decide import Weighed, decide, weigh
+from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import GroupFleet, GroupHistory, Plan, decision_of
 from scheduler.model import Decision, GroupKey, PoolDemand
 from scheduler.policy import ScalingPolicy
@@ -27,6 +28,7 @@ class Inputs:
     history: tuple[tuple[GroupKey, GroupHistory], ...]
     now: datetime
     proposed: Mapping[str, ScalingPolicy] = field(default_factory=dict)
+    learned: Mapping[str, PoolHistory] = field(default_factory=dict)
 
     def of(self, pool: str) -> "Inputs":
         """Leave out what is about other pools."""
@@ -37,6 +39,7 @@ class Inputs:
             history=tuple((key, each) for key, each in self.history if key.pool == pool),
             now=self.now,
             proposed=_only(pool, self.proposed),
+            learned=_only(pool, self.learned),
         )
 
     def proposing(self, pool: str) -> "Inputs | None":
@@ -66,7 +69,9 @@ class DecisionRecord:
 
 def decide_on(inputs: Inputs) -> Plan:
     """Decide."""
-    return decide(inputs.policies, inputs.demand, inputs.fleet, dict(inputs.history), inputs.now)
+    return decide(
+        inputs.policies, inputs.demand, inputs.fleet, dict(inputs.history), inputs.now, learned=inputs.learned
+    )
 
 
 def weigh_pool(inputs: Inputs, pool: str) -> Weighed | None:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from scheduler.autoscale.inputs import Inputs, bearing, decide_on, record_of
 from scheduler.autoscale.plan import Action, Drain, Hold, Plan, Reason, ReasonKind, Remove, ScaleOut, Undrain
 from scheduler.controller.controls import Controls
+from scheduler.controller.learn import Learning
 from scheduler.controller.observe import LEASING, FleetReading, GroupReading, Observer, count, of_group
 from scheduler.errors import (
     CapacityError,
@@ -104,6 +105,7 @@ class Fleet:
         self._queues = queues
         self._observer = Observer(store, capacity, blobs)
         self._controls = Controls(store, blobs)
+        self._learning = Learning(store)
         self._asked_at: dict[str, datetime] = {}
         self._sent: Counter[str] = Counter()
         self._known: dict[str, tuple[object, ...]] = {}
@@ -121,8 +123,9 @@ class Fleet:
         """Decide and apply; then bring control blobs, removals and retired groups up to the rows."""
         demand = {pool: self._demand(pool) for pool in reading.pools}
         histories = tuple(pair for pool in demand for pair in self._store.histories(pool).items())
-        fleets = tuple(each.fleet for each in reading.groups)
-        inputs = Inputs(reading.policies, demand, fleets, histories, now, reading.proposed)
+        learned = self._learning.observe(epoch, demand, now)
+        groups = tuple(each.fleet for each in reading.groups)
+        inputs = Inputs(reading.policies, demand, groups, histories, now, reading.proposed, learned)
         plan = decide_on(inputs)
         journal = Journal(self._store, epoch, inputs, plan)
         readings = {each.fleet.group.key: each for each in reading.groups}
@@ -223,8 +226,10 @@ class Fleet:
         self, epoch: int, action: Undrain | Drain | Remove, reading: GroupReading, now: datetime
     ) -> tuple[str, ...]:
         rows = {node.node_id: node for node in reading.fleet.nodes}
+        gives_up = action.reason.kind is ReasonKind.NOT_NEEDED
         changes = tuple(
-            NodeChange(rows[name], _phase_after(action, rows[name]), action.reason.sentence) for name in action.nodes
+            NodeChange(rows[name], _phase_after(action, rows[name]), action.reason.sentence, gives_up)
+            for name in action.nodes
         )
         return tuple(node.node_id for node in self._store.change_nodes(epoch, changes, now))
 

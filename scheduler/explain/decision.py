@@ -179,11 +179,17 @@ def _spare(weighed: Weighed, current: list[Assessment], spare: int) -> Iterator[
     for each in current:
         idle = sum(node.idle_since is not None and not node.held for node in each.working)
         if idle:
-            least = number(weighed.policy.min_nodes, "node")
+            least, kept = number(weighed.policy.min_nodes, "node"), _for_how_long(weighed.policy)
             yield (
-                f"Group {each.group.key.name}: {number(idle, 'node')} without work, kept for {each.idle.sentence}, and "
-                f"longer while the work or the minimum of {least} needs them."
+                f"Group {each.group.key.name}: {number(idle, 'node')} without work, kept {kept}, and longer while the "
+                f"work or the minimum of {least} needs them."
             )
+
+
+def _for_how_long(policy: ScalingPolicy) -> str:
+    if policy.idle_timeout is not None:
+        return f"for {span(policy.idle_timeout)} as the owner says"
+    return "as long as it pays off by the pauses that the work has had"
 
 
 def _replayed(decided: tuple[Decision, ...], again: tuple[Decision, ...]) -> Iterator[str]:

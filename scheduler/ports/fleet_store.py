@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from scheduler.autoscale.inputs import DecisionRecord
+from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, GroupHistory
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import Decision, GroupKey, Node, NodeGroup, NodePhase, Sample
@@ -15,11 +16,15 @@ from scheduler.views import KeptDecision
 
 @dataclass(frozen=True, slots=True)
 class NodeChange:
-    """A change of one node's phase, valid only while its row is as it was decided upon (phase and control number)."""
+    """A change of one node's phase, valid only while its row is as it was decided upon (phase and control number).
+
+    `gives_up_boot`: it boots and nobody waits for it any more, so that its end is no failure.
+    """
 
     node: Node
     phase: NodePhase
     reason: str
+    gives_up_boot: bool = False
 
 
 class FleetStore(Protocol):
@@ -68,6 +73,14 @@ class FleetStore(Protocol):
 
     def histories(self, pool: str) -> Mapping[GroupKey, GroupHistory]:
         """Give what happened to the orders of each group."""
+        ...
+
+    def learned(self, pool: str) -> PoolHistory:
+        """Give what a pool has learned of its demand; nothing where nothing was kept, or none of it can be read."""
+        ...
+
+    def record_learned(self, epoch: int, learned: Mapping[str, PoolHistory]) -> None:
+        """Keep what pools have learned, in place of what they had."""
         ...
 
     def sync_groups(self, epoch: int, settings: SchedulerSettings, now: datetime) -> None:

@@ -8,20 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.autoscale.inputs import DecisionRecord, Inputs, decide_on, record_of
+from scheduler.autoscale.levels import PoolHistory
 from scheduler.decision_document import dump_record, indented, load_record
 from scheduler.errors import InvalidRequestError
 from scheduler.model import PoolDemand
 from scheduler.policy import ScalingPolicy
 from tests.scheduler.autoscale.fleets import NOW, POOL, fleet, group, node, work
 from tests.scheduler.autoscale.test_decide_properties import DEMANDS, POLICIES, Situation, situations
+from tests.scheduler.autoscale.test_inputs import LEARNED
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
-def record(policy: ScalingPolicy, demand: PoolDemand | None, situation: Situation) -> DecisionRecord:
-    """Decide upon a situation of the pool."""
+def record(
+    policy: ScalingPolicy, demand: PoolDemand | None, situation: Situation, learned: PoolHistory | None = None
+) -> DecisionRecord:
+    """Decide upon a situation of the pool, for which no change is proposed."""
     groups, history = situation
-    inputs = Inputs({POOL: policy}, {POOL: demand}, groups, tuple(history.items()), NOW)
+    known = {} if learned is None else {POOL: learned}
+    inputs = Inputs({POOL: policy}, {POOL: demand}, groups, tuple(history.items()), NOW, {POOL: policy}, known)
     return record_of(inputs, decide_on(inputs), POOL)
 
 
@@ -30,17 +35,21 @@ def one() -> DecisionRecord:
     return record(ScalingPolicy(), work(active=3), ((fleet(group(), node(1)),), {}))
 
 
-@given(POLICIES, st.none() | DEMANDS, situations(), st.none() | TEXTS)
+@given(POLICIES, st.none() | DEMANDS, situations(), st.none() | LEARNED, st.none() | TEXTS)
 def test_what_was_written_is_read(
-    policy: ScalingPolicy, demand: PoolDemand | None, situation: Situation, unknown: str | None
+    policy: ScalingPolicy,
+    demand: PoolDemand | None,
+    situation: Situation,
+    learned: PoolHistory | None,
+    unknown: str | None,
 ) -> None:
     """A record comes back equal, laid out for people or not, and decides as it did."""
     groups, history = situation
-    written = record(policy, demand, ((replace(groups[0], unknown=unknown), *groups[1:]), history))
+    written = record(policy, demand, ((replace(groups[0], unknown=unknown), *groups[1:]), history), learned)
     document = dump_record(written)
     read = load_record(document)
     assert read == written
-    assert read.replay() == written.decided
+    assert read.replay() == read.would_be() == written.decided
     assert load_record(indented(document)) == written
 
 
@@ -73,6 +82,7 @@ def test_an_older_document_is_read_with_defaults() -> None:
     document = json.loads(dump_record(written))
     del document["record"]["inputs"]["fleet"][0]["error"]
     del document["record"]["inputs"]["policies"][POOL]["idle_timeout"]
+    del document["record"]["inputs"]["learned"]
     assert load_record(json.dumps(document)) == written
 
 

@@ -25,7 +25,8 @@ MINUTE = timedelta(minutes=1)
 MAIN = group()
 SPARE = group("spare", most=3)
 OLD = group(generation="g0", current=False)
-POLICY = ScalingPolicy(max_nodes=10)
+# Slots are counted by the acceptable wait alone, and nodes go after five minutes.
+POLICY = ScalingPolicy(max_nodes=10, waiting_cost=0, idle_timeout=5 * MINUTE)
 # Recent orders are still expected.
 EXPECTED = {MAIN.key: GroupHistory(ordered_at=NOW - MINUTE)}
 
@@ -151,6 +152,7 @@ CASES = [
             ),
         ),
         [
+            ("Remove", "main/g1", 1, ReasonKind.NOT_NEEDED),
             ("Remove", "main/g1", 1, ReasonKind.DRAINED),
             ("Remove", "main/g1", 2, ReasonKind.BOOT_FAILED),
             ("Remove", "main/g1", 1, ReasonKind.LOST),
@@ -275,8 +277,9 @@ def test_reasons_have_the_numbers() -> None:
     (action,) = plan_for(POLICY, work(100, 2), fleet(MAIN, node(1, held=("a", "b")))).actions
     assert isinstance(action, ScaleOut)
     assert action.reason.sentence == (
-        "100 waiting and 2 running tasks of about 60 s each are 6060 s of work, to be begun within 300 s: "
-        "21 slots; nodes that serve or boot: 1, with 2 slots each; 9 more asked for"
+        "100 waiting and 2 running tasks of about 60 s each are 6060 s of work; to be begun within 300 s it "
+        "needs 19 slots more, and beside a boot of 120 s 0 are worth their price: 21 slots; "
+        "nodes that serve or boot: 1, with 2 slots each; 9 more asked for"
     )
 
 

@@ -61,7 +61,8 @@ def test_an_order_is_told_with_its_arithmetic() -> None:
         "Tasks: 20 waited and 2 ran, of about 60 s each; the oldest had waited for 4 min.",
         "Group main (Standard_D2s_v5, 2 slots a node): 1 booting (for up to 3 min), 2 working; a boot took 60 s.",
     )
-    assert "to be begun within 60 s: 21 slots." in story.wanted[0]
+    assert story.wanted[0].startswith("20 waiting and 2 running tasks of about 60 s each are 1260 s of work")
+    assert story.wanted[0].endswith(": 21 slots.")
     assert story.wanted[1:] == ("Nodes that served or would soon had 6 slots.", "Bounds of the pool: 0 to 10 nodes.")
     assert story.decided[0].startswith("Scale out 7 nodes of group main, because 20 waiting")
     assert story.held_back[0] == "1 slot more would have been of use."
@@ -98,10 +99,12 @@ def test_what_is_kept_without_work_is_told() -> None:
     assert story.held_back == (
         "Nothing more was wanted; 2 slots to spare.",
         (
-            "Group main: 1 node without work, kept for 300 s (no boot has been measured yet), and longer while the "
-            "work or the minimum of 1 node needs them."
+            "Group main: 1 node without work, kept as long as it pays off by the pauses that the work has had, and "
+            "longer while the work or the minimum of 1 node needs them."
         ),
     )
+    owners = tell(record(work(), fleet(group(), node(1, idle=MINUTE)), policy=replace(POLICY, idle_timeout=5 * MINUTE)))
+    assert "kept for 5 min as the owner says, and longer" in owners.held_back[1]
 
 
 def test_unknown_work_is_told() -> None:
