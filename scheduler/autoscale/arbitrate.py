@@ -1,22 +1,56 @@
 """Which groups of a pool give the nodes that its work needs, and which nodes go."""
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from scheduler.autoscale.assess import Assessment
+from scheduler.autoscale.budget import Ledger
 from scheduler.autoscale.desire import Desire
 from scheduler.autoscale.plan import Action, Drain, Hold, Reason, ReasonKind, Remove, ScaleOut, Undrain
+from scheduler.autoscale.share import Claim, offers_of
 from scheduler.model import GroupKey, Node
 from scheduler.policy import ScalingPolicy
 
 
+@dataclass(frozen=True, slots=True)
+class Purchases:
+    """What a pool may buy of each group, and why the groups that can give no more nodes cannot."""
+
+    counts: Mapping[GroupKey, int]
+    held: Mapping[GroupKey, Reason]
+
+
+def leaves(groups: tuple[Assessment, ...]) -> bool:
+    """Whether nodes are to go before any is bought."""
+    return bool(_retire(groups) or _let_go(tuple(each for each in groups if each.group.current)))
+
+
+def claim_of(policy: ScalingPolicy, wanted: Desire, groups: tuple[Assessment, ...], ledger: Ledger) -> Claim:
+    """Say what a pool lacks once draining nodes are taken back."""
+    current = tuple(each for each in groups if each.group.current)
+    known = tuple(each for each in current if each.unknown is None)
+    shortage = _shortage(policy, wanted, current)
+    taken = {action.group: len(action.nodes) for action in _take_back(shortage, known, wanted)}
+    nodes = {each.group.key: each.serving + taken.get(each.group.key, 0) for each in current}
+    return Claim(
+        pool=groups[0].group.key.pool,
+        policy=policy,
+        slots=shortage.slots,
+        nodes=shortage.nodes,
+        serving=sum(nodes.values()),
+        spot=sum(nodes[each.group.key] for each in current if each.spot),
+        offers=offers_of(known, ledger),
+    )
+
+
 def arbitrate(
-    policy: ScalingPolicy, wanted: Desire, groups: tuple[Assessment, ...], now: datetime
+    policy: ScalingPolicy, wanted: Desire, groups: tuple[Assessment, ...], purchases: Purchases, now: datetime
 ) -> tuple[Action, ...]:
     """Plan for the groups of one pool, in declared order.
 
-    Missing slots are taken from draining nodes first, then bought from the first group with room. Idle nodes go from
+    Missing slots are taken from draining nodes first, then bought as `purchases` says. Idle nodes go from
     the last group first, and only while what is left is enough without any group that could not be read. Nodes of
     retired generations all go, and so do those that a person asked to go, which are never taken back. A plan never both
     buys and drains for a pool: what retires or was asked to go is drained a step earlier.
@@ -24,14 +58,11 @@ def arbitrate(
     current = tuple(each for each in groups if each.group.current)
     known = tuple(each for each in current if each.unknown is None)
     leaving = (*_retire(groups), *_let_go(current))
-    shortage = _Shortage(
-        slots=wanted.slots - sum(each.serving_slots for each in current),
-        nodes=policy.min_nodes - sum(each.serving for each in current),
-    )
+    shortage = _shortage(policy, wanted, current)
     actions: list[Action] = list(leaving)
     if shortage.exists:
         actions += _take_back(shortage, known, wanted)
-        orders = _buy(shortage, known, policy, sum(each.asked_for for each in groups), wanted)
+        orders = _buy(shortage, known, policy, purchases, wanted)
         actions += _after_draining(orders) if leaving else orders
     else:
         actions += _drain_idle(policy, wanted, known, now)
@@ -42,9 +73,7 @@ def arbitrate(
     acted = {action.group for action in actions if not isinstance(action, Hold)}
     actions = [action for action in actions if not isinstance(action, Hold) or action.group not in acted]
     named = {action.group for action in actions}
-    bought = sum(action.count for action in actions if isinstance(action, ScaleOut))
-    pool_full = sum(each.asked_for for each in groups) + bought >= policy.max_nodes
-    actions += [_hold(each, policy, wanted, shortage, pool_full) for each in groups if each.group.key not in named]
+    actions += [_hold(each, policy, wanted, shortage, purchases) for each in groups if each.group.key not in named]
     return tuple(actions)
 
 
@@ -85,8 +114,8 @@ def _let_go(current: tuple[Assessment, ...]) -> tuple[Drain, ...]:
     )
 
 
-def _take_back(shortage: _Shortage, known: tuple[Assessment, ...], wanted: Desire) -> list[Action]:
-    actions: list[Action] = []
+def _take_back(shortage: _Shortage, known: tuple[Assessment, ...], wanted: Desire) -> list[Undrain]:
+    actions: list[Undrain] = []
     for each in known:
         candidates = tuple(node for node in each.draining + each.drained if node.drain_asked_at is None)
         count = min(len(candidates), shortage.nodes_of(each))
@@ -98,27 +127,46 @@ def _take_back(shortage: _Shortage, known: tuple[Assessment, ...], wanted: Desir
     return actions
 
 
+def _shortage(policy: ScalingPolicy, wanted: Desire, current: tuple[Assessment, ...]) -> _Shortage:
+    return _Shortage(
+        slots=wanted.slots - sum(each.serving_slots for each in current),
+        nodes=policy.min_nodes - sum(each.serving for each in current),
+    )
+
+
 def _buy(
-    shortage: _Shortage, known: tuple[Assessment, ...], policy: ScalingPolicy, asked_for: int, wanted: Desire
+    shortage: _Shortage,
+    known: tuple[Assessment, ...],
+    policy: ScalingPolicy,
+    purchases: Purchases,
+    wanted: Desire,
 ) -> list[ScaleOut]:
     orders: list[ScaleOut] = []
-    pool_room = max(0, policy.max_nodes - asked_for)
     for each in known:
-        for_work = shortage.slots > 0
-        count = min(shortage.nodes_of(each), each.room, pool_room)
+        count = purchases.counts.get(each.group.key, 0)
         if count == 0:
             continue
         has = (
             f"nodes that serve or boot: {each.serving}, with {each.group.task_slots} slots each; {count} more asked for"
         )
-        if for_work:
+        if shortage.slots > 0:
             reason = Reason(ReasonKind.BACKLOG, f"{wanted.sentence}; {has}")
         else:
             reason = Reason(ReasonKind.MINIMUM, f"the pool keeps at least {policy.min_nodes} nodes; {has}")
         orders.append(ScaleOut(each.group.key, count, reason))
         shortage.met_by(each, count)
-        pool_room -= count
+    if shortage.exists:
+        return [_cut(order, purchases.held.get(order.group)) for order in orders]
     return orders
+
+
+def _cut(order: ScaleOut, held: Reason | None) -> ScaleOut:
+    """Add what holds the rest back to an order that is not for all that is needed."""
+    if held is None:
+        return order
+    return replace(
+        order, reason=replace(order.reason, sentence=f"{order.reason.sentence}; no more, since {held.sentence}")
+    )
 
 
 def _after_draining(orders: list[ScaleOut]) -> list[Action]:
@@ -173,12 +221,12 @@ def _sentence(nodes: tuple[Node, ...], sentence: str) -> str:
     return f"{sentence}: {'; '.join(causes)}" if causes else sentence
 
 
-def _hold(each: Assessment, policy: ScalingPolicy, wanted: Desire, shortage: _Shortage, pool_full: bool) -> Hold:
-    return Hold(each.group.key, _hold_reason(each, policy, wanted, shortage, pool_full))
+def _hold(each: Assessment, policy: ScalingPolicy, wanted: Desire, shortage: _Shortage, purchases: Purchases) -> Hold:
+    return Hold(each.group.key, _hold_reason(each, policy, wanted, shortage, purchases))
 
 
 def _hold_reason(
-    each: Assessment, policy: ScalingPolicy, wanted: Desire, shortage: _Shortage, pool_full: bool
+    each: Assessment, policy: ScalingPolicy, wanted: Desire, shortage: _Shortage, purchases: Purchases
 ) -> Reason:
     if each.unknown is not None:
         return Reason(ReasonKind.UNKNOWN_FLEET, f"the group could not be read, so it is left as it is: {each.unknown}")
@@ -186,9 +234,12 @@ def _hold_reason(
         return _retired_reason(each)
     if shortage.exists and each.blocked is not None:
         return Reason(each.blocked.kind, f"{wanted.sentence}; {each.blocked.sentence}")
-    if shortage.exists and pool_full:
-        sentence = f"{wanted.sentence}; the pool is at its maximum of {policy.max_nodes} nodes"
-        return Reason(ReasonKind.AT_MAXIMUM, sentence)
+    held = purchases.held.get(each.group.key)
+    if shortage.exists and held is not None:
+        return Reason(held.kind, f"{wanted.sentence}; {held.sentence}")
+    if shortage.exists and policy.spot_share is not None and not policy.spot_fallback:
+        sentence = f"{wanted.sentence}; Spot nodes are to be {policy.spot_share:g} of all, and no other may stand in"
+        return Reason(ReasonKind.SPOT_SHARE, sentence)
     if shortage.bought_from:
         others = ", ".join(key.name for key in shortage.bought_from)
         return Reason(ReasonKind.OTHER_GROUP, f"{wanted.sentence}; given by {others}")

@@ -1,14 +1,19 @@
 """The decision of section 8 of the design: from demand and fleet to a plan, with a reason for everything."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from scheduler.autoscale.arbitrate import arbitrate
-from scheduler.autoscale.assess import assess
-from scheduler.autoscale.desire import desire
+from scheduler.autoscale.arbitrate import Purchases, arbitrate, claim_of, leaves
+from scheduler.autoscale.assess import Assessment, assess
+from scheduler.autoscale.budget import held_back, open_ledger
+from scheduler.autoscale.desire import Desire, desire
 from scheduler.autoscale.plan import Action, GroupFleet, GroupHistory, Hold, Plan, Reason, ReasonKind
+from scheduler.autoscale.share import share_out
 from scheduler.model import GroupKey, NodePhase, PoolDemand
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import NO_LIMITS, Limits, ScalingPolicy
+
+_UNKNOWN = Reason(ReasonKind.UNKNOWN_DEMAND, "the pool's work could not be read, so its nodes are left as they are")
 
 
 def decide(
@@ -17,39 +22,68 @@ def decide(
     fleet: tuple[GroupFleet, ...],
     history: Mapping[GroupKey, GroupHistory],
     now: datetime,
+    *,
+    limits: Limits = NO_LIMITS,
 ) -> Plan:
     """Plan what to do with every group.
 
     `demand` is None, or lacks the pool, where it could not be read: then nothing of the pool is changed. A pool that
-    lacks a policy is no longer declared; its groups are all retired.
+    lacks a policy is no longer declared; its groups are all retired. All pools together stay within `limits`.
     """
-    pools: dict[str, list[GroupFleet]] = {}
+    fleets: dict[str, list[GroupFleet]] = {}
     for each in fleet:
-        pools.setdefault(each.group.key.pool, []).append(each)
+        fleets.setdefault(each.group.key.pool, []).append(each)
+    pools: dict[str, _Pool] = {}
+    for name, groups in fleets.items():
+        policy = policies.get(name, ScalingPolicy())
+        assessed = tuple(assess(each, history.get(each.group.key, GroupHistory()), policy, now) for each in groups)
+        work = demand.get(name)
+        wanted = None if work is None else desire(policy, work, _retiring_runs(groups), now)
+        pools[name] = _Pool(policy, assessed, wanted)
+    purchases = _purchases(pools, limits)
     actions: list[Action] = []
-    for pool, groups in pools.items():
-        actions += _decide_pool(policies.get(pool, ScalingPolicy()), demand.get(pool), tuple(groups), history, now)
+    for name, pool in pools.items():
+        if pool.wanted is None:
+            actions += [Hold(each.group.key, _UNKNOWN) for each in pool.groups]
+        else:
+            actions += arbitrate(pool.policy, pool.wanted, pool.groups, purchases[name], now)
     return Plan(tuple(actions))
 
 
-def _decide_pool(
-    policy: ScalingPolicy,
-    demand: PoolDemand | None,
-    groups: tuple[GroupFleet, ...],
-    history: Mapping[GroupKey, GroupHistory],
-    now: datetime,
-) -> tuple[Action, ...]:
-    if demand is None:
-        reason = Reason(
-            ReasonKind.UNKNOWN_DEMAND, "the pool's work could not be read, so its nodes are left as they are"
-        )
-        return tuple(Hold(each.group.key, reason) for each in groups)
-    assessed = tuple(assess(each, history.get(each.group.key, GroupHistory()), policy, now) for each in groups)
-    wanted = desire(policy, demand, _retiring_runs(groups), now)
-    return arbitrate(policy, wanted, assessed, now)
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """A pool once its nodes are sorted; `wanted` is None where its work could not be read."""
+
+    policy: ScalingPolicy
+    groups: tuple[Assessment, ...]
+    wanted: Desire | None
 
 
-def _retiring_runs(groups: tuple[GroupFleet, ...]) -> int:
+def _purchases(pools: Mapping[str, _Pool], limits: Limits) -> Mapping[str, Purchases]:
+    """Share out what may be bought; a pool that drains first is told what it would get after the others."""
+    ledger = open_ledger(limits, ((pool.policy, pool.groups) for pool in pools.values()))
+    claims = {
+        name: claim_of(pool.policy, pool.wanted, pool.groups, ledger)
+        for name, pool in pools.items()
+        if pool.wanted is not None
+    }
+    waiting = {name for name in claims if leaves(pools[name].groups)}
+    counts = dict(share_out([claim for name, claim in claims.items() if name not in waiting], ledger))
+    purchases = {}
+    for name, claim in claims.items():
+        left = ledger.copy()
+        if name in waiting:
+            counts |= share_out([claim], left)
+        held = {
+            offer.group: reason
+            for offer in claim.offers
+            if (reason := held_back(left.full(offer.use), claim.policy, limits)) is not None
+        }
+        purchases[name] = Purchases({offer.group: counts.get(offer.group, 0) for offer in claim.offers}, held)
+    return purchases
+
+
+def _retiring_runs(groups: Sequence[GroupFleet]) -> int:
     """Count the slots in use on retired nodes: a message keeps one slot."""
     return sum(
         len(node.held)

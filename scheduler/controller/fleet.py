@@ -10,8 +10,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from scheduler.autoscale.assess import refusal_kind
 from scheduler.autoscale.decide import decide
-from scheduler.autoscale.plan import Action, Drain, Hold, Reason, ReasonKind, Remove, ScaleOut, Undrain
+from scheduler.autoscale.plan import Action, Drain, GroupHistory, Hold, Reason, ReasonKind, Remove, ScaleOut, Undrain
 from scheduler.controller.controls import Controls
 from scheduler.controller.observe import LEASING, FleetReading, GroupReading, Observer, count, of_group
 from scheduler.errors import CapacityError, ConflictError, MillpondError, PreconditionError, StaleLeaderError
@@ -77,7 +78,10 @@ class Fleet:
         """Decide and apply; then bring control blobs, removals and retired groups up to the rows."""
         demand = {pool: self._demand(pool) for pool in reading.pools}
         histories = {key: history for pool in demand for key, history in self._store.histories(pool).items()}
-        plan = decide(reading.policies, demand, tuple(each.fleet for each in reading.groups), histories, now)
+        if self._note_late_refusals(epoch, reading, histories, now):
+            histories = {key: history for pool in demand for key, history in self._store.histories(pool).items()}
+        fleet = tuple(each.fleet for each in reading.groups)
+        plan = decide(reading.policies, demand, fleet, histories, now, limits=reading.limits)
         readings = {each.fleet.group.key: each for each in reading.groups}
         applied: list[Action] = []
         for action in plan.actions:
@@ -160,6 +164,19 @@ class Fleet:
         except MillpondError as error:
             _LOG.warning("the work of pool %s could not be read: %s", pool, error)
             return None
+
+    def _note_late_refusals(
+        self, epoch: int, reading: FleetReading, histories: Mapping[GroupKey, GroupHistory], now: datetime
+    ) -> bool:
+        """Keep, once an order, that the cloud gave up on it after it had taken it."""
+        noted = False
+        for each in reading.groups:
+            key, error = each.fleet.group.key, each.fleet.error
+            history = histories.get(key)
+            if error is not None and history is not None and history.ordered_at is not None and not history.refused_at:
+                self._store.record_refusal(epoch, key, refusal_kind(error), error, now)
+                noted = True
+        return noted
 
     def _apply(self, epoch: int, action: Action, reading: GroupReading, now: datetime) -> Action | None:
         """Carry an action out as far as the rows still allow, and give what was done."""

@@ -276,7 +276,8 @@ def test_reasons_have_the_numbers() -> None:
     assert isinstance(action, ScaleOut)
     assert action.reason.sentence == (
         "100 waiting and 2 running tasks of about 60 s each are 6060 s of work, to be begun within 300 s: "
-        "21 slots; nodes that serve or boot: 1, with 2 slots each; 9 more asked for"
+        "21 slots; nodes that serve or boot: 1, with 2 slots each; 9 more asked for; no more, since "
+        "the group render/main/g1 takes no more nodes now, and the pool is at its maximum of 10 nodes"
     )
 
 

@@ -1,6 +1,7 @@
 """A pool in memory: the real stores and fleet controller, and nodes that only do as their control blob says."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from node_bootstrap.protocol import (
@@ -24,7 +25,7 @@ from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
 from scheduler.controller.fleet import Fleet
 from scheduler.controller.observe import FleetReading
-from scheduler.errors import NotFoundError, UnavailableError
+from scheduler.errors import CapacityError, CapacityErrorKind, NotFoundError, UnavailableError
 from scheduler.model import (
     GroupKey,
     GroupPriority,
@@ -82,9 +83,11 @@ class FlakyBlobs(MemoryBlobs):
 
 
 class RecordingCapacity(MemoryCapacity):
-    """Scale sets that note what was asked of them, and can be unreadable on demand."""
+    """Scale sets that note what was asked of them, and can be unreadable, full, or give an order up, on demand."""
 
     unreadable = False
+    full: frozenset[str] = frozenset()
+    given_up: str | None = None
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock, ("set-g1", "set-g2"))
@@ -95,10 +98,13 @@ class RecordingCapacity(MemoryCapacity):
         """Read, or fail."""
         if self.unreadable:
             raise UnavailableError("throttled")
-        return super().observe(group)
+        view = super().observe(group)
+        return view if view is None else replace(view, error=self.given_up)
 
     def raise_to(self, group: NodeGroup, view: ScaleSetView, capacity: int) -> None:
         """Raise, and note it."""
+        if group.scale_set in self.full:
+            raise CapacityError(CapacityErrorKind.ALLOCATION, f"{group.scale_set} is full")
         super().raise_to(group, view, capacity)
         self.raised.append((group.scale_set, capacity))
 
