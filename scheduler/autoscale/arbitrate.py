@@ -16,10 +16,14 @@ from scheduler.policy import ScalingPolicy
 
 @dataclass(frozen=True, slots=True)
 class Purchases:
-    """What a pool may buy of each group, and why the groups that can give no more nodes cannot."""
+    """What a pool may buy of each group, and why the groups that can give no more nodes cannot.
+
+    `minimum` says how many nodes it keeps whatever the work.
+    """
 
     counts: Mapping[GroupKey, int]
     held: Mapping[GroupKey, Reason]
+    minimum: str
 
 
 def leaves(groups: tuple[Assessment, ...]) -> bool:
@@ -62,7 +66,7 @@ def arbitrate(
     actions: list[Action] = list(leaving)
     if shortage.exists:
         actions += _take_back(shortage, known, wanted)
-        orders = _buy(shortage, known, policy, purchases, wanted)
+        orders = _buy(shortage, known, purchases, wanted)
         actions += _after_draining(orders) if leaving else orders
     else:
         actions += _drain_idle(policy, wanted, known, now)
@@ -137,7 +141,6 @@ def _shortage(policy: ScalingPolicy, wanted: Desire, current: tuple[Assessment, 
 def _buy(
     shortage: _Shortage,
     known: tuple[Assessment, ...],
-    policy: ScalingPolicy,
     purchases: Purchases,
     wanted: Desire,
 ) -> list[ScaleOut]:
@@ -152,7 +155,7 @@ def _buy(
         if shortage.slots > 0:
             reason = Reason(ReasonKind.BACKLOG, f"{wanted.sentence}; {has}")
         else:
-            reason = Reason(ReasonKind.MINIMUM, f"the pool keeps at least {policy.min_nodes} nodes; {has}")
+            reason = Reason(ReasonKind.MINIMUM, f"{purchases.minimum}; {has}")
         orders.append(ScaleOut(each.group.key, count, reason))
         shortage.met_by(each, count)
     if shortage.exists:

@@ -1,12 +1,13 @@
 """The decision of section 8 of the design: from demand and fleet to a plan, with a reason for everything."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from scheduler.autoscale.arbitrate import Purchases, arbitrate, claim_of, leaves
 from scheduler.autoscale.assess import Assessment, assess
 from scheduler.autoscale.budget import held_back, open_ledger
+from scheduler.autoscale.calendar import boot_ahead, least_nodes
 from scheduler.autoscale.desire import Desire, desire
 from scheduler.autoscale.plan import Action, GroupFleet, GroupHistory, Hold, Plan, Reason, ReasonKind
 from scheduler.autoscale.share import share_out
@@ -36,10 +37,14 @@ def decide(
     pools: dict[str, _Pool] = {}
     for name, groups in fleets.items():
         policy = policies.get(name, ScalingPolicy())
-        assessed = tuple(assess(each, history.get(each.group.key, GroupHistory()), policy, now) for each in groups)
+        pasts = {each.group.key: history.get(each.group.key, GroupHistory()) for each in groups}
+        assessed = tuple(assess(each, pasts[each.group.key], policy, now) for each in groups)
         work = demand.get(name)
         wanted = None if work is None else desire(policy, work, _retiring_runs(groups), now)
-        pools[name] = _Pool(policy, assessed, wanted)
+        least = least_nodes(policy, boot_ahead(policy, pasts.values()), now)
+        if least.nodes != policy.min_nodes:
+            policy = replace(policy, min_nodes=least.nodes)
+        pools[name] = _Pool(policy, assessed, wanted, least.sentence)
     purchases = _purchases(pools, limits)
     actions: list[Action] = []
     for name, pool in pools.items():
@@ -52,11 +57,15 @@ def decide(
 
 @dataclass(frozen=True, slots=True)
 class _Pool:
-    """A pool once its nodes are sorted; `wanted` is None where its work could not be read."""
+    """A pool once its nodes are sorted; its policy keeps the nodes that the calendar wants now.
+
+    `wanted` is None where its work could not be read.
+    """
 
     policy: ScalingPolicy
     groups: tuple[Assessment, ...]
     wanted: Desire | None
+    minimum: str
 
 
 def _purchases(pools: Mapping[str, _Pool], limits: Limits) -> Mapping[str, Purchases]:
@@ -79,7 +88,8 @@ def _purchases(pools: Mapping[str, _Pool], limits: Limits) -> Mapping[str, Purch
             for offer in claim.offers
             if (reason := held_back(left.full(offer.use), claim.policy, limits)) is not None
         }
-        purchases[name] = Purchases({offer.group: counts.get(offer.group, 0) for offer in claim.offers}, held)
+        bought = {offer.group: counts.get(offer.group, 0) for offer in claim.offers}
+        purchases[name] = Purchases(bought, held, pools[name].minimum)
     return purchases
 
 
