@@ -10,6 +10,7 @@ UNMEASURED_BOOT = timedelta(minutes=2)
 _LEAST_BOOT = timedelta(seconds=30)
 # What a node that is started costs, in boots: its own, and half of one again until it is given up without work.
 _BOOTS_OF_A_START = 1.5
+_MILLION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +53,17 @@ class ScalingPolicy:
         if self.max_failed_boots < 1:
             raise ValueError(f"max_failed_boots must be at least 1, not {self.max_failed_boots}")
 
-    def worth_a_slot(self, task_seconds: float, boot_time: timedelta | None, task_slots: int) -> float:
-        """Give the part of the waiting tasks for which a new slot is worth its price, from 0 to 1.
+    def worth_a_slot(self, task_seconds: float, boot_time: timedelta | None, task_slots: int) -> int:
+        """Give the part of the waiting tasks for which a new slot is worth its price, in millionths.
 
         N tasks of r seconds that share n new slots wait for N² r / 2n in all once these are up. One more slot saves
         N² r / 2n² of that, and costs its part of a node's start: so n = N √(waiting_cost r / 2 start).
+        Whole millionths, so that a formula of Azure Batch counts exactly alike.
         """
         boot = UNMEASURED_BOOT if boot_time is None else boot_time
         start = _BOOTS_OF_A_START * boot.total_seconds() / task_slots
         worth = self.waiting_cost * task_seconds / 2
-        return 1.0 if worth >= start else math.sqrt(worth / start)
+        return _MILLION if worth >= start else math.floor(_MILLION * math.sqrt(worth / start))
 
     def restart_cost(self, boot_time: timedelta | None) -> timedelta:
         """Give what it costs, in time of a node, to have let one go too early: a boot, and a task that waits for it."""

@@ -17,11 +17,12 @@ from scheduler.policy import ScalingPolicy
 def arbitrate(
     policy: ScalingPolicy,
     wanted: Desire,
+    kept: Desire,
     groups: tuple[Assessment, ...],
     learned: PoolHistory | None,
     now: datetime,
 ) -> tuple[Action, ...]:
-    """Plan for the groups of one pool, in declared order.
+    """Plan for the groups of one pool, in declared order; `kept` is what scale-in leaves, at least what is wanted.
 
     Missing slots are taken from draining nodes first, then bought from the first group with room. Boots that are not
     needed any more are given up, and idle nodes go, from the last group first, and only while what is left is enough
@@ -46,8 +47,8 @@ def arbitrate(
             slots=sum(each.serving_slots for each in known),
             nodes=sum(each.serving for each in known) - policy.min_nodes,
         )
-        actions += _give_up_boots(surplus, wanted, known)
-        actions += _drain_idle(surplus, policy, wanted, known, learned, now)
+        actions += _give_up_boots(surplus, kept, known)
+        actions += _drain_idle(surplus, policy, kept, known, learned, now)
     taken_back = {name for action in actions if isinstance(action, Undrain) for name in action.nodes}
     for each in groups:
         if each.unknown is None:
@@ -160,18 +161,18 @@ class _Surplus:
         self.nodes -= 1
 
 
-def _give_up_boots(surplus: _Surplus, wanted: Desire, known: tuple[Assessment, ...]) -> list[Action]:
+def _give_up_boots(surplus: _Surplus, kept: Desire, known: tuple[Assessment, ...]) -> list[Action]:
     """Delete nodes that still boot and that no task waits for any more, newest first: they have cost least so far."""
     actions: list[Action] = []
     for each in reversed(known):
         given_up: list[Node] = []
         for node in sorted(each.booting, key=lambda node: (node.first_seen_at, node.node_id), reverse=True):
-            if not surplus.spares(each, wanted.enough):
+            if not surplus.spares(each, kept.enough):
                 break
             surplus.give(each)
             given_up.append(node)
         if given_up:
-            sentence = f"{wanted.sentence}; boots given up, as other nodes have taken the work: {len(given_up)}"
+            sentence = f"{kept.sentence}; boots given up, as other nodes have taken the work: {len(given_up)}"
             actions.append(
                 Remove(each.group.key, tuple(sorted(_names(given_up))), Reason(ReasonKind.NOT_NEEDED, sentence))
             )
@@ -181,7 +182,7 @@ def _give_up_boots(surplus: _Surplus, wanted: Desire, known: tuple[Assessment, .
 def _drain_idle(
     surplus: _Surplus,
     policy: ScalingPolicy,
-    wanted: Desire,
+    kept: Desire,
     known: tuple[Assessment, ...],
     learned: PoolHistory | None,
     now: datetime,
@@ -193,14 +194,14 @@ def _drain_idle(
         why = ""
         for since, node in sorted(_idle_since(each.working), key=lambda pair: (pair[0], pair[1].node_id)):
             lowest = surplus.slots - each.group.task_slots + 1
-            kept = keeping(policy, learned, each.boot_time, since, lowest)
-            if now < kept.until or not surplus.spares(each, wanted.slots):
+            keep = keeping(policy, learned, each.boot_time, since, lowest)
+            if now < keep.until or not surplus.spares(each, kept.slots):
                 break
             surplus.give(each)
             idle.append(node)
-            why = why or kept.sentence
+            why = why or keep.sentence
         if idle:
-            sentence = f"{why}; {wanted.sentence}"
+            sentence = f"{why}; {kept.sentence}"
             actions.append(Drain(each.group.key, tuple(sorted(_names(idle))), Reason(ReasonKind.IDLE, sentence)))
     return actions
 

@@ -16,7 +16,7 @@ from scheduler.autoscale.plan import Action, Drain, GroupFleet, GroupHistory, Ho
 from scheduler.dispatch.run_times import POOL_SPAN, moving_mean
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, PoolDemand
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
 from scheduler.simulator.interface import Detail, NodeView, Observation, Orders
 from scheduler.simulator.world import World
 
@@ -122,9 +122,10 @@ class OwnPolicy:
         times += [since + boot for since in seen.booting_since]
         times += [node.requested_at + boot for node in seen.nodes if node.phase == "draining" and node.ready_at is None]
         if seen.oldest_waiting_at is not None:
-            # A task is overdue only when it has waited for longer than both together.
+            # A task is overdue only when it has waited for longer than both together; scale-in looks a boot ahead.
             overdue_at = seen.oldest_waiting_at + policy.acceptable_wait.total_seconds() + boot
-            times.append(math.nextafter(overdue_at, math.inf))
+            horizon = (history.boot_time or UNMEASURED_BOOT).total_seconds()
+            times += [math.nextafter(overdue_at - ahead, math.inf) for ahead in (0.0, horizon)]
         if history.refused_at is not None and history.refused_kind is not None:
             times.append(_seconds(history.refused_at + BACK_OFF[history.refused_kind]))
         if history.failed_boot_at is not None:

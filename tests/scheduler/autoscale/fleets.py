@@ -104,7 +104,9 @@ def _changed(each: GroupFleet, phases: Mapping[str, NodePhase], ordered: int) ->
         for member in each.nodes
     )
     removed = sum(phases.get(member.node_id) is NodePhase.REMOVING for member in each.nodes)
-    return replace(each, nodes=nodes, capacity=max(0, each.capacity - removed) + ordered)
+    # A new order is accepted, so what is said of the last one is over.
+    error = None if ordered else each.error
+    return replace(each, nodes=nodes, capacity=max(0, each.capacity - removed) + ordered, error=error)
 
 
 def after(plan: Plan, history: Mapping[GroupKey, GroupHistory]) -> dict[GroupKey, GroupHistory]:

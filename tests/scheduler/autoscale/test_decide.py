@@ -105,6 +105,12 @@ CASES = [
         [("Undrain", "main/g1", 2, ReasonKind.NEEDED_AGAIN), ("ScaleOut", "main/g1", 2, ReasonKind.BACKLOG)],
     ),
     Case(
+        "an idle node stays if a waiting task will be overdue, and want it, before another could boot",
+        work(10, 4, 1.0, waited=20 * MINUTE),
+        (fleet(MAIN, *(node(n, held=("m1", "m2")) for n in (1, 2)), node(3, idle=10 * MINUTE)),),
+        [("Hold", "main/g1", 0, ReasonKind.ENOUGH)],
+    ),
+    Case(
         "an idle node goes after its time",
         work(),
         (fleet(MAIN, node(1, idle=5 * MINUTE), node(2, idle=4 * MINUTE)),),
