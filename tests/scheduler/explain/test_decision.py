@@ -14,7 +14,7 @@ from scheduler.model import Decision, GroupKey, NodePhase, PoolDemand, Sample
 from scheduler.policy import ScalingPolicy
 from scheduler.views import DecisionStory
 from tests.scheduler.autoscale.fleets import NOW, POOL, fleet, group, node, work
-from tests.scheduler.autoscale.test_decide_properties import DEMANDS, POLICIES, Situation, situations
+from tests.scheduler.autoscale.situations import DEMANDS, FLEETS, POLICIES, Fleets
 
 MINUTE = timedelta(minutes=1)
 POLICY = ScalingPolicy(acceptable_wait=MINUTE, max_nodes=10)
@@ -32,9 +32,9 @@ def record(
     return record_of(inputs, decide_on(inputs), POOL)
 
 
-@given(POLICIES, st.none() | DEMANDS, situations(), st.booleans())
+@given(POLICIES, st.none() | DEMANDS, FLEETS, st.booleans())
 def test_every_decision_can_be_told(
-    policy: ScalingPolicy, demand: PoolDemand | None, situation: Situation, carried_out: bool
+    policy: ScalingPolicy, demand: PoolDemand | None, situation: Fleets, carried_out: bool
 ) -> None:
     """Whatever the situation, each action and group has a sentence, and the same decision comes out."""
     groups, history = situation
