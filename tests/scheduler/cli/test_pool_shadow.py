@@ -13,11 +13,8 @@ from typer.testing import CliRunner
 
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_views import SqlJobViews
-from scheduler.api.app import create_app
-from scheduler.api.server import ApiServer
 from scheduler.autoscale.inputs import Inputs, decide_on, record_of
 from scheduler.autoscale.plan import GroupFleet, Reason, ReasonKind, ScaleOut
-from scheduler.cli.home import ApiAddress, StackFolder
 from scheduler.cli.pool_shadow import changed, pool
 from scheduler.errors import InvalidRequestError
 from scheduler.model import Job, PoolDemand, Sample, StorageAddress
@@ -25,6 +22,7 @@ from scheduler.policy import ScalingPolicy
 from scheduler.service import Service
 from scheduler.settings import PoolSettings, SchedulerSettings
 from scheduler.simulator.readers.history import read_history, record_history
+from tests.scheduler.cli.conftest import served
 from tests.scheduler.job_world import GROUP, POOL, World, step
 
 MINUTE = timedelta(minutes=1)
@@ -83,9 +81,7 @@ def service(world: World) -> Service:
 @pytest.fixture
 def running(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """Serve the service where commands look for it."""
-    monkeypatch.setenv("MILLPOND_HOME", str(tmp_path / "home"))
-    with ApiServer(create_app(service, "token")) as server:
-        StackFolder("local", tmp_path / "home").publish_api(ApiAddress(server.url, "token", 1))
+    with served(service, tmp_path / "home", monkeypatch):
         yield service
 
 
