@@ -6,12 +6,12 @@ up to the rows again, so a crash at any line is mended by the next leader's step
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from scheduler.autoscale.decide import decide
-from scheduler.autoscale.plan import Action, Drain, Hold, Reason, ReasonKind, Remove, ScaleOut, Undrain
+from scheduler.autoscale.plan import Action, Drain, Hold, Plan, Reason, ReasonKind, Remove, ScaleOut, Undrain
 from scheduler.controller.controls import Controls
 from scheduler.controller.observe import LEASING, FleetReading, GroupReading, Observer, count, of_group
 from scheduler.errors import CapacityError, ConflictError, MillpondError, PreconditionError, StaleLeaderError
@@ -53,8 +53,15 @@ class Fleet:
     """The nodes of all pools."""
 
     def __init__(
-        self, store: FleetStore, dispatch: DispatchStore, capacity: Capacity, queues: Queues, blobs: Blobs
+        self,
+        store: FleetStore,
+        dispatch: DispatchStore,
+        capacity: Capacity,
+        queues: Queues,
+        blobs: Blobs,
+        decide: Callable[..., Plan] = decide,
     ) -> None:
+        self._decide = decide
         self._store = store
         self._dispatch = dispatch
         self._capacity = capacity
@@ -77,7 +84,7 @@ class Fleet:
         """Decide and apply; then bring control blobs, removals and retired groups up to the rows."""
         demand = {pool: self._demand(pool) for pool in reading.pools}
         histories = {key: history for pool in demand for key, history in self._store.histories(pool).items()}
-        plan = decide(reading.policies, demand, tuple(each.fleet for each in reading.groups), histories, now)
+        plan = self._decide(reading.policies, demand, tuple(each.fleet for each in reading.groups), histories, now)
         readings = {each.fleet.group.key: each for each in reading.groups}
         applied: list[Action] = []
         for action in plan.actions:
