@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from scheduler.autoscale.decide import decide
+from scheduler.autoscale.inputs import Inputs, decide_on
 from scheduler.autoscale.plan import Plan
 from scheduler.controller.clear import Clear
 from scheduler.controller.collect import Collect
@@ -42,7 +42,7 @@ def assemble(
     *,
     reconcile_interval: timedelta = RECONCILE_INTERVAL,
     new_message_id: Callable[[], str] = random_id,
-    decide: Callable[..., Plan] = decide,
+    decide_on: Callable[[Inputs], Plan] = decide_on,
 ) -> Controller:
     """Make a controller; simulations name messages repeatably, and look on while it decides."""
     dispatch, queues, blobs = ports.dispatch, ports.queues, ports.blobs
@@ -55,7 +55,7 @@ def assemble(
         collect=Collect(dispatch, queues, blobs),
         reconcile=Reconcile(dispatch, queues, blobs),
         feed=Feed(dispatch, queues, blobs, new_message_id),
-        fleet=Fleet(ports.fleet, dispatch, ports.capacity, queues, blobs, decide),
+        fleet=Fleet(ports.fleet, dispatch, ports.capacity, queues, blobs, decide_on),
         clear=Clear(ports.deletions, blobs),
         reconcile_interval=reconcile_interval,
         pace=pace,

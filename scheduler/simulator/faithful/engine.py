@@ -138,7 +138,7 @@ class _Faithful:
             GivenSettings(simulated_settings(pools)),
             self._pace,
             new_message_id=lambda: f"m{next(numbers):09d}",
-            decide=self._watch,
+            decide_on=self._watch,
         )
         self._due = submissions(workload, world)
         self._submits = workload.submit

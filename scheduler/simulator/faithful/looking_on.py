@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from node_bootstrap.protocol import CONTROL, NODES, NodeStatus, decode
 from scheduler.adapters.memory import ManualClock, MemoryBlobs, MemoryQueues
-from scheduler.autoscale.decide import decide
+from scheduler.autoscale.inputs import Inputs, decide_on
 from scheduler.autoscale.plan import Hold, Plan
 
 
@@ -16,23 +16,20 @@ class Watch:
     """The decision, with its newest inputs kept, so that it can be asked what it would say later."""
 
     def __init__(self) -> None:
-        self._given: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+        self._inputs: Inputs | None = None
         self.asked = 0
 
-    def __call__(self, *given: Any, **named: Any) -> Plan:
+    def __call__(self, inputs: Inputs) -> Plan:
         """Decide."""
-        self._given = given, named
+        self._inputs = inputs
         self.asked += 1
-        return decide(*given, **named)
+        return decide_on(inputs)
 
     def would_act(self, now: datetime) -> bool:
         """Whether at that time, with all else as it was, anything would be done."""
-        if self._given is None:
+        if self._inputs is None:
             return True
-        given, named = self._given
-        later: list[Any] = [now if isinstance(each, datetime) else each for each in given]
-        named_later: dict[str, Any] = {n: now if isinstance(each, datetime) else each for n, each in named.items()}
-        plan = decide(*later, **named_later)
+        plan = decide_on(replace(self._inputs, now=now))
         return not all(isinstance(action, Hold) for action in plan.actions)
 
 

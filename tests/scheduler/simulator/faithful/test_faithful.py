@@ -126,10 +126,10 @@ def test_a_workflow_is_one_job_of_steps() -> None:
     late = SimulatedJob(20, 10, after=(4,))
     pool = "a"
     load = workload_of("dag", [replace(job, pool=pool) for job in (*fork, join, late)])
-    world = replace(World((Pool("a", (Group(max_nodes=4, initial=4),)), Pool("b"))), wind_down=60.0)
+    world = replace(World((Pool("a", (Group(max_nodes=4, initial=4),)),)), wind_down=60.0)
     same = workload_of("dag", [replace(job, pool=pool) for job in (*fork, join)])
     for each in (load, same):
-        run = replay_faithfully(each, world, ours(world, interval=1.0, min_nodes=0, max_nodes=4))
+        run = replay_faithfully(each, world, ours(world, interval=1.0, min_nodes=4, max_nodes=4))
         assert run.unfinished == 0
         check_laws(run)
         assert all(wait <= 10 for wait in run.waits)
