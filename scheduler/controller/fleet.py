@@ -6,7 +6,7 @@ up to the rows again, so a crash at any line is mended by the next leader's step
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -110,8 +110,15 @@ class Fleet:
     """The nodes of all pools."""
 
     def __init__(
-        self, store: FleetStore, dispatch: DispatchStore, capacity: Capacity, queues: Queues, blobs: Blobs
+        self,
+        store: FleetStore,
+        dispatch: DispatchStore,
+        capacity: Capacity,
+        queues: Queues,
+        blobs: Blobs,
+        decide_on: Callable[[Inputs], Plan] = decide_on,
     ) -> None:
+        self._decide_on = decide_on
         self._store = store
         self._dispatch = dispatch
         self._capacity = capacity
@@ -150,7 +157,7 @@ class Fleet:
             learned=learned,
             limits=reading.limits,
         )
-        plan = decide_on(inputs)
+        plan = self._decide_on(inputs)
         journal = Journal(self._store, epoch, inputs, plan)
         readings = {each.fleet.group.key: each for each in reading.groups}
         applied: list[Action] = []

@@ -102,6 +102,11 @@ class Controller:
         """Whether this controller led in its last step."""
         return self._epoch is not None
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was to be done, so that it looks seldom until there is work."""
+        return self._idle
+
     def step(self, now: datetime) -> timedelta:
         """Do what is due, if this process leads, and give the time until something is due again.
 
