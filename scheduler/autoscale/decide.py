@@ -1,11 +1,12 @@
 """The decision of section 8 of the design: from demand and fleet to a plan, with a reason for everything."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from scheduler.autoscale.arbitrate import arbitrate
 from scheduler.autoscale.assess import assess
 from scheduler.autoscale.desire import desire
+from scheduler.autoscale.foresight import UNMEASURED_BOOT, foresee, with_foresight
 from scheduler.autoscale.plan import Action, GroupFleet, GroupHistory, Hold, Plan, Reason, ReasonKind
 from scheduler.model import GroupKey, NodePhase, PoolDemand
 from scheduler.policy import ScalingPolicy
@@ -45,8 +46,17 @@ def _decide_pool(
         )
         return tuple(Hold(each.group.key, reason) for each in groups)
     assessed = tuple(assess(each, history.get(each.group.key, GroupHistory()), policy, now) for each in groups)
-    wanted = desire(policy, demand, _retiring_runs(groups), now)
+    retiring = _retiring_runs(groups)
+    wanted = desire(policy, demand, retiring, now)
+    if (ahead := foresee(demand, _boot_time(groups, history), now)) is not None:
+        wanted = with_foresight(wanted, desire(policy, ahead.demand, retiring, now), ahead.sentence)
     return arbitrate(policy, wanted, assessed, now)
+
+
+def _boot_time(groups: tuple[GroupFleet, ...], history: Mapping[GroupKey, GroupHistory]) -> timedelta:
+    """Give how long the pool's slowest group takes to boot."""
+    known = (history.get(each.group.key, GroupHistory()).boot_time for each in groups if each.group.current)
+    return max((boot_time for boot_time in known if boot_time is not None), default=UNMEASURED_BOOT)
 
 
 def _retiring_runs(groups: tuple[GroupFleet, ...]) -> int:
