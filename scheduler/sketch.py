@@ -56,11 +56,14 @@ class Expected:
         own_mean, prior_mean = max(own_mean, _LEAST_SECONDS), max(prior_mean, _LEAST_SECONDS)
         share = self.runs / (self.runs + PRIOR_RUNS)
         mean = math.exp(share * math.log(own_mean) + (1 - share) * math.log(prior_mean))
-        own = [(length * mean / own_mean, runs) for length, runs in self.lengths]
         weight = PRIOR_RUNS / prior.runs
-        return Expected(
-            tuple(sorted(own + [(length * mean / prior_mean, runs * weight) for length, runs in prior.lengths]))
-        )
+        shape = prior.scaled(mean / prior_mean)
+        weighed = [(length, runs * weight) for length, runs in shape.lengths]
+        return Expected(tuple(sorted([*self.scaled(mean / own_mean).lengths, *weighed])))
+
+    def scaled(self, factor: float) -> "Expected":
+        """Give the same runs, each `factor` times as long."""
+        return Expected(tuple([(length * factor, runs) for length, runs in self.lengths]))
 
     def mean(self) -> float | None:
         """Give the mean; None where nothing is known."""
