@@ -1,6 +1,5 @@
 """What is known of a pool's work beyond its numbers: its classes, and what is to come of it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,19 +13,6 @@ class Cohort:
 
     started_at: datetime
     tasks: int
-
-
-def in_fewer_cohorts(cohorts: Sequence[Cohort], most: int) -> tuple[Cohort, ...]:
-    """Put neighbours together, oldest first, until there are at most `most`; each keeps the mean start of its tasks."""
-    ordered = sorted(cohorts, key=lambda cohort: cohort.started_at)
-    size = -(-len(ordered) // most)
-    return tuple(_together(ordered[first : first + size]) for first in range(0, len(ordered), max(size, 1)))
-
-
-def _together(cohorts: Sequence[Cohort]) -> Cohort:
-    first, tasks = cohorts[0].started_at, sum(cohort.tasks for cohort in cohorts)
-    later = sum(((cohort.started_at - first) * cohort.tasks for cohort in cohorts), timedelta(0))
-    return Cohort(first + later / max(tasks, 1), tasks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class Expected:
         weight = PRIOR_RUNS / prior.runs
         shape = prior.scaled(mean / prior_mean)
         weighed = [(length, runs * weight) for length, runs in shape.lengths]
-        return Expected(tuple(sorted([*self.scaled(mean / own_mean).lengths, *weighed])))
+        return Expected(_joined([*self.scaled(mean / own_mean).lengths, *weighed]))
 
     def scaled(self, factor: float) -> "Expected":
         """Give the same runs, each `factor` times as long."""
@@ -146,6 +146,12 @@ class RunTimes:
                 lengths.append((length, runs - part))
         most = OUTLIER * lengths[-1][0] if lengths else math.inf
         return Expected((*lengths, *((min(length, most), runs) for length, runs in reversed(top))))
+
+
+def _joined(lengths: Iterable[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Put those of one bucket together, so that a mixture of mixtures is no longer than a sketch."""
+    buckets = _summed(Bucket(_index(length), runs, length * runs) for length, runs in lengths)
+    return tuple((each.seconds / each.runs, each.runs) for each in buckets)
 
 
 def _longer(expected: Expected, age: float) -> Expected:

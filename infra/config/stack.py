@@ -15,7 +15,7 @@ from infra.config.accounts import BatchConfig, StorageConfig
 from infra.config.consistency import inconsistencies
 from infra.config.network import NetworkConfig
 from infra.config.pools import PoolConfig
-from infra.config.scaling import SCALING_SECTION
+from infra.config.scaling import SCALING_SECTION, Proposal
 from infra.config.scheduler_host import SchedulerHostConfig
 from infra.config.section import Name, PinnedFile, Section, Tags, rule
 from infra.explain import Settings
@@ -73,7 +73,7 @@ class StackConfig(Section):
         return pool.subnet_id or self.network.subnet_id
 
 
-_SETTINGS = Settings(StackConfig, PROJECT, {ScalingPolicy: SCALING_SECTION})
+_SETTINGS = Settings(StackConfig, PROJECT, {ScalingPolicy: SCALING_SECTION, Proposal: SCALING_SECTION})
 
 
 def parse(values: Mapping[str, object]) -> StackConfig:

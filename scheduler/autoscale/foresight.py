@@ -12,9 +12,6 @@ from scheduler.autoscale.desire import Desire
 from scheduler.demand import DemandClass, Foreseen, ForeseenKind
 from scheduler.model import PoolDemand
 
-# How long a boot is reckoned to take where none has been measured: a virtual machine with a start task takes 2 to 6
-# minutes.
-UNMEASURED_BOOT = timedelta(minutes=4)
 # A draft is filled within seconds; one that is not armed by then was given up.
 _DRAFT_LIFE = timedelta(minutes=5)
 # Fewer tasks than this are expected to be left: they have ended, as far as one can know.
@@ -55,9 +52,11 @@ def foresee(demand: PoolDemand, boot_time: timedelta, now: datetime) -> Foresigh
 
 def with_foresight(wanted: Desire, later: Desire, sentence: str) -> Desire:
     """Give what is wanted now, or what will be wanted a boot from now where that is more."""
+    enough = max(wanted.enough, later.enough)
     if later.slots <= wanted.slots:
-        return wanted
-    return Desire(later.slots, f"{sentence}; then {later.sentence}, against {wanted.slots} slots for the work of now")
+        return replace(wanted, enough=enough)
+    words = f"{sentence}; then {later.sentence}, against {wanted.slots} slots for the work of now"
+    return Desire(later.slots, enough, words)
 
 
 def _within(each: Foreseen, boot_time: timedelta, now: datetime) -> _Coming | None:

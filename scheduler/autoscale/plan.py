@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from scheduler.errors import CapacityErrorKind
-from scheduler.model import GroupKey, Node, NodeGroup
+from scheduler.model import Decision, GroupKey, Node, NodeGroup
 
 
 class ReasonKind(StrEnum):
@@ -17,6 +17,7 @@ class ReasonKind(StrEnum):
     MINIMUM = "minimum"
     NEEDED_AGAIN = "needed_again"
     IDLE = "idle"
+    NOT_NEEDED = "not_needed"
     RETIRED = "retired"
     ASKED_FOR = "asked_for"
     DRAINED = "drained"
@@ -72,7 +73,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Delete these nodes: each is drained, lost, or has failed to boot."""
+    """Delete these nodes: each is drained, lost, has failed to boot, or still boots and is not needed any more."""
 
     group: GroupKey
     nodes: tuple[str, ...]
@@ -93,6 +94,13 @@ Action = ScaleOut | Undrain | Drain | Remove | Hold
 ACTION_NAMES: Mapping[type[Action], str] = MappingProxyType(
     {ScaleOut: "scale_out", Undrain: "undrain", Drain: "drain", Remove: "remove", Hold: "hold"}
 )
+
+
+def decision_of(action: Action, now: datetime) -> Decision:
+    """Make the decision that people see of an action."""
+    nodes = () if isinstance(action, ScaleOut | Hold) else action.nodes
+    count = action.count if isinstance(action, ScaleOut) else len(nodes)
+    return Decision(now, action.group, ACTION_NAMES[type(action)], count, nodes, action.reason.sentence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import typer
 from scheduler.cli.completion import node_names, pool_names
 from scheduler.cli.connection import scheduler_of
 from scheduler.cli.group import DEFAULT_STACK, AsJson, Stack, examples, group
+from scheduler.cli.pool_explain import explain
 from scheduler.cli.tables import console, decisions_table, groups_table, nodes_table, pools_table, print_json
 from scheduler.errors import NotFoundError
 from scheduler.model import PoolView
@@ -61,6 +62,15 @@ def show(
     page.print(pools_table((view,)))
     page.print(groups_table(view))
     page.print(decisions_table(decisions[-_SHOWN_DECISIONS:]))
+
+
+pool.command(
+    epilog=examples(
+        "millpond pool explain risk                          the last decision",
+        "millpond pool explain risk --at 03:12 --last 3      what held at twelve past three, and the two before",
+        "millpond pool explain risk --export bug.json        for a bug report; --replay bug.json tells it elsewhere",
+    )
+)(explain)
 
 
 @pool.command(epilog=examples("millpond pool nodes risk"))

@@ -10,11 +10,19 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from scheduler.autoscale.decide import decide
-from scheduler.autoscale.plan import Action, Drain, Hold, Reason, ReasonKind, Remove, ScaleOut, Undrain
+from scheduler.autoscale.inputs import Inputs, bearing, decide_on, record_of
+from scheduler.autoscale.plan import Action, Drain, Hold, Plan, Reason, ReasonKind, Remove, ScaleOut, Undrain
 from scheduler.controller.controls import Controls
+from scheduler.controller.learn import Learning
 from scheduler.controller.observe import LEASING, FleetReading, GroupReading, Observer, count, of_group
-from scheduler.errors import CapacityError, ConflictError, MillpondError, PreconditionError, StaleLeaderError
+from scheduler.errors import (
+    CapacityError,
+    ConflictError,
+    InvalidRequestError,
+    MillpondError,
+    PreconditionError,
+    StaleLeaderError,
+)
 from scheduler.model import (
     GroupKey,
     InstanceState,
@@ -36,16 +44,52 @@ _ASK_AGAIN = timedelta(seconds=20)
 _LOOKS_SELDOM = timedelta(seconds=30)
 
 
+class Journal:
+    """Keeps the decisions of a step that are news, and once a pool what they were made from."""
+
+    def __init__(self, store: FleetStore, epoch: int, inputs: Inputs, plan: Plan) -> None:
+        self._store = store
+        self._epoch = epoch
+        self._inputs = inputs
+        self._plan = plan
+        self._kept: set[str] = set()
+
+    def record(self, actions: tuple[Action, ...]) -> None:
+        """Keep what was done."""
+        kept = self._store.record_decisions(self._epoch, actions, self._inputs.now) if actions else ()
+        for decision in kept:
+            _LOG.info("%s %s %s: %s", decision.action, decision.group, _what(decision.count), decision.reason)
+        self._keep({decision.group.pool for decision in kept})
+
+    def compare(self, known: dict[str, tuple[object, ...]]) -> None:
+        """Keep inputs, too, where a pool's policy, or what a proposed one would do, is no longer as it is known."""
+        for pool in self._inputs.demand:
+            newest = bearing(self._inputs, pool)
+            if known.get(pool) != newest:
+                self._keep({pool})
+                known[pool] = newest
+
+    def _keep(self, pools: set[str]) -> None:
+        for pool in sorted(pools - self._kept):
+            self._kept.add(pool)
+            try:
+                self._store.record_inputs(self._epoch, record_of(self._inputs, self._plan, pool))
+            except InvalidRequestError as error:
+                _LOG.warning("the decision about pool %s cannot be replayed later: %s", pool, error)
+
+
 @dataclass(frozen=True, slots=True)
 class Acted:
     """What was acted on, and how it stands after it.
 
+    journal   what was decided and is kept of it
     settled   nothing was changed and nothing is on its way, so that it is soon enough to look again later
     """
 
     demand: Mapping[str, PoolDemand | None]
     nodes: tuple[Node, ...]
     capacities: Mapping[GroupKey, int]
+    journal: Journal
     settled: bool
 
 
@@ -61,8 +105,10 @@ class Fleet:
         self._queues = queues
         self._observer = Observer(store, capacity, blobs)
         self._controls = Controls(store, blobs)
+        self._learning = Learning(store)
         self._asked_at: dict[str, datetime] = {}
         self._sent: Counter[str] = Counter()
+        self._known: dict[str, tuple[object, ...]] = {}
 
     def observe(self, epoch: int, now: datetime) -> FleetReading:
         """Read sets and statuses, and bring the rows up to date."""
@@ -76,16 +122,20 @@ class Fleet:
     def act(self, epoch: int, reading: FleetReading, now: datetime) -> Acted:
         """Decide and apply; then bring control blobs, removals and retired groups up to the rows."""
         demand = {pool: self._demand(pool) for pool in reading.pools}
-        histories = {key: history for pool in demand for key, history in self._store.histories(pool).items()}
-        plan = decide(reading.policies, demand, tuple(each.fleet for each in reading.groups), histories, now)
+        histories = tuple(pair for pool in demand for pair in self._store.histories(pool).items())
+        learned = self._learning.observe(epoch, demand, now)
+        groups = tuple(each.fleet for each in reading.groups)
+        inputs = Inputs(reading.policies, demand, groups, histories, now, reading.proposed, learned)
+        plan = decide_on(inputs)
+        journal = Journal(self._store, epoch, inputs, plan)
         readings = {each.fleet.group.key: each for each in reading.groups}
         applied: list[Action] = []
         for action in plan.actions:
             done = self._apply(epoch, action, readings[action.group], now)
             if done is not None and not isinstance(done, Hold):
-                self._record(epoch, (done,), now)
+                journal.record((done,))
             applied += [done] if done is not None else []
-        self._record(epoch, tuple(each for each in applied if isinstance(each, Hold)), now)
+        journal.record(tuple(each for each in applied if isinstance(each, Hold)))
         quiet = all(isinstance(action, Hold) for action in plan.actions)
         nodes = self._nodes(reading, () if quiet else {action.group.pool for action in plan.actions})
         stops = {pool: self._dispatch.stops(pool) for pool in demand}
@@ -98,7 +148,11 @@ class Fleet:
         for action in applied:
             if isinstance(action, ScaleOut):
                 capacities[action.group] += action.count
-        return Acted(demand, nodes, capacities, quiet and told and reading.settled)
+        return Acted(demand, nodes, capacities, journal, quiet and told and reading.settled)
+
+    def compare(self, acted: Acted) -> None:
+        """Decide by the policies that are only proposed, and keep what they would have done where that is news."""
+        acted.journal.compare(self._known)
 
     def sample(self, epoch: int, reading: FleetReading, acted: Acted, now: datetime) -> None:
         """Keep a point of each pool's timeline."""
@@ -148,10 +202,6 @@ class Fleet:
             chosen += [node_id for _, node_id in sorted(idle)[: sent[group.queue]]]
         return frozenset(chosen)
 
-    def _record(self, epoch: int, actions: tuple[Action, ...], now: datetime) -> None:
-        for decision in self._store.record_decisions(epoch, actions, now) if actions else ():
-            _LOG.info("%s %s %s: %s", decision.action, decision.group, _what(decision.count), decision.reason)
-
     def _demand(self, pool: str) -> PoolDemand | None:
         try:
             return self._dispatch.demand(pool)
@@ -176,8 +226,10 @@ class Fleet:
         self, epoch: int, action: Undrain | Drain | Remove, reading: GroupReading, now: datetime
     ) -> tuple[str, ...]:
         rows = {node.node_id: node for node in reading.fleet.nodes}
+        gives_up = action.reason.kind is ReasonKind.NOT_NEEDED
         changes = tuple(
-            NodeChange(rows[name], _phase_after(action, rows[name]), action.reason.sentence) for name in action.nodes
+            NodeChange(rows[name], _phase_after(action, rows[name]), action.reason.sentence, gives_up)
+            for name in action.nodes
         )
         return tuple(node.node_id for node in self._store.change_nodes(epoch, changes, now))
 

@@ -5,19 +5,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from scheduler.autoscale.inputs import DecisionRecord
+from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, GroupHistory
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import Decision, GroupKey, Node, NodeGroup, NodePhase, Sample
 from scheduler.settings import PoolSettings, SchedulerSettings
+from scheduler.views import KeptDecision
 
 
 @dataclass(frozen=True, slots=True)
 class NodeChange:
-    """A change of one node's phase, valid only while its row is as it was decided upon (phase and control number)."""
+    """A change of one node's phase, valid only while its row is as it was decided upon (phase and control number).
+
+    `gives_up_boot`: it boots and nobody waits for it any more, so that its end is no failure.
+    """
 
     node: Node
     phase: NodePhase
     reason: str
+    gives_up_boot: bool = False
 
 
 class FleetStore(Protocol):
@@ -44,6 +51,10 @@ class FleetStore(Protocol):
         """Give the newest decisions, oldest first."""
         ...
 
+    def kept_decisions(self, pool: str, limit: int, until: datetime | None = None) -> tuple[KeptDecision, ...]:
+        """Give the newest decisions whose inputs are kept, none made after `until`, oldest first."""
+        ...
+
     def samples(self, pool: str, limit: int) -> tuple[Sample, ...]:
         """Give the newest samples, oldest first."""
         ...
@@ -62,6 +73,14 @@ class FleetStore(Protocol):
 
     def histories(self, pool: str) -> Mapping[GroupKey, GroupHistory]:
         """Give what happened to the orders of each group."""
+        ...
+
+    def learned(self, pool: str) -> PoolHistory:
+        """Give what a pool has learned of its demand; nothing where nothing was kept, or none of it can be read."""
+        ...
+
+    def record_learned(self, epoch: int, learned: Mapping[str, PoolHistory]) -> None:
+        """Keep what pools have learned, in place of what they had."""
         ...
 
     def sync_groups(self, epoch: int, settings: SchedulerSettings, now: datetime) -> None:
@@ -110,6 +129,13 @@ class FleetStore(Protocol):
         """
         ...
 
+    def record_inputs(self, epoch: int, record: DecisionRecord) -> None:
+        """Keep what a pool's decisions of an instant were made from, once for all of them.
+
+        `InvalidRequestError` when it cannot be written down.
+        """
+        ...
+
     def record_sample(self, epoch: int, sample: Sample) -> None:
         """Keep a point of the timeline, unless it repeats the newest one less than 15 s after it."""
         ...
@@ -117,6 +143,7 @@ class FleetStore(Protocol):
     def prune(self, epoch: int, now: datetime) -> None:
         """Remove what is too old to be of use: decisions and samples after a month, gone nodes after a week.
 
+        Inputs go after a month, too, and before, where a pool's newest take more room than it has for them.
         A node that is gone for a week has long been deleted; one that comes back under its name begins anew, and the
         number in its control blob, if that is still there, is taken up. The newest decision of each group stays.
         """

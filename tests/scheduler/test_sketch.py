@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from scheduler.demand import Cohort, DemandClass, ending, in_fewer_cohorts
+from scheduler.demand import Cohort, DemandClass, ending
 from scheduler.sketch import NONE_SEEN, NOTHING_KNOWN, OUTLIER, PER_DOUBLING, PRIOR_RUNS, RunTimes
 
 LENGTHS = st.floats(0.002, 1e6)
@@ -159,17 +159,3 @@ def test_what_ends_soon_is_told_from_ages() -> None:
     assert ending((young, old, mixed), span, NOW) == pytest.approx(4.0)
     assert DemandClass("j", "s", 0, 3, times).ending(span, NOW) == pytest.approx(1.5)
     assert DemandClass("j", "s", 0, 3).ending(span, NOW) == 0.0
-
-
-@given(
-    st.lists(st.builds(Cohort, st.integers(0, 9999).map(lambda age: NOW - timedelta(seconds=age)), st.integers(1, 9))),
-    st.integers(1, 12),
-)
-def test_fewer_cohorts_are_as_many_tasks_of_the_same_age(cohorts: list[Cohort], most: int) -> None:
-    """Putting cohorts together loses no task and keeps their mean age and their order."""
-    fewer = in_fewer_cohorts(cohorts, most)
-    assert len(fewer) <= most
-    assert sum(each.tasks for each in fewer) == sum(each.tasks for each in cohorts)
-    ages = [sum((NOW - each.started_at).total_seconds() * each.tasks for each in some) for some in (fewer, cohorts)]
-    assert ages[0] == pytest.approx(ages[1], abs=1e-3)
-    assert [each.started_at for each in fewer] == sorted(each.started_at for each in fewer)

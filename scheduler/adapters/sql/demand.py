@@ -7,10 +7,10 @@ number of tasks.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, func, select, tuple_, type_coerce
+from sqlalchemy import BigInteger, Connection, Row, bindparam, case, func, select, text, tuple_, type_coerce
 
 from scheduler.adapters.sql.job_schema import (
     CHUNKS,
@@ -24,19 +24,21 @@ from scheduler.adapters.sql.job_schema import (
     EdgeKind,
 )
 from scheduler.adapters.sql.run_times import ALL_WORK, to_run_times, work_run_times
-from scheduler.demand import Cohort, DemandClass, Foreseen, ForeseenKind, in_fewer_cohorts
+from scheduler.demand import Cohort, DemandClass, Foreseen, ForeseenKind
 from scheduler.dispatch.run_times import expected_run_times
 from scheduler.model import JobState, PoolDemand
 from scheduler.sketch import NONE_SEEN, RunTimes
 
 UNFINISHED = (JobState.ACTIVE.value, JobState.TERMINATING.value)
-# The greatest steps are told apart, the others together; a decision reads all of them every few seconds.
-_CLASSES = 24
-_COHORTS = 12
-_EDGES = 96
+# The greatest steps are told apart, the others together; a decision reads all of them every few seconds, and is kept
+# with them.
+_CLASSES = 16
+_EDGES = 32
 _DRAFTS = 8
-# Tasks that were begun within the same minute are of one age.
-_MINUTE_MICROSECONDS = 60_000_000
+# Running tasks are of one age that were begun up to so many seconds before the newest of them.
+_AGES = (15, 60, 120, 240, 480, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400)
+# Stands for the job and the step of all that are not told apart.
+_OTHERS = -1
 
 _Place = tuple[int, int]
 
@@ -60,7 +62,7 @@ class _Known:
             active_tasks=step.active,
             running_tasks=step.running,
             times=expected_run_times(to_run_times(step.run_times), step.expected_seconds, work, self.of_pool),
-            cohorts=in_fewer_cohorts(self.cohorts.get((step.job, step.position), ()), _COHORTS),
+            cohorts=tuple(self.cohorts.get((step.job, step.position), ())),
         )
 
 
@@ -74,7 +76,9 @@ def pool_demand(connection: Connection, pool: str) -> PoolDemand:
     edges = _edges(connection, pool) if busy else ()
     named = _named(connection, edges)
     works = {ALL_WORK, *(step.work for step in (*greatest, *named.values()))}
-    known = _Known(work_run_times(connection, pool, works), _cohorts(connection, pool) if running else {})
+    told = {(step.job, step.position): step for step in greatest} | named
+    cohorts = _cohorts(connection, pool, told) if running else {}
+    known = _Known(work_run_times(connection, pool, works), cohorts)
     classes = [known.class_of(step) for step in greatest]
     rest = _rest(connection, pool, known, greatest) if len(greatest) == _CLASSES else None
     since = [step.active_since for step in greatest if step.active]
@@ -106,18 +110,31 @@ def _greatest(connection: Connection, pool: str) -> Sequence[Row[Any]]:
     return connection.execute(rows.limit(_CLASSES)).all()
 
 
-def _cohorts(connection: Connection, pool: str) -> dict[_Place, list[Cohort]]:
-    """Say since when messages are worked on, by step: a message keeps one slot, and long tasks have one each."""
-    minute = type_coerce(MESSAGES.c.started_at, BigInteger) // _MINUTE_MICROSECONDS
-    begun = func.min(MESSAGES.c.started_at).label("first"), func.max(MESSAGES.c.started_at).label("last")
+def _cohorts(connection: Connection, pool: str, told: Iterable[_Place]) -> dict[_Place, list[Cohort]]:
+    """Say since when messages are worked on, of these steps each and of all others together.
+
+    A message keeps one slot, and long tasks have a message each.
+    """
+    here = (MESSAGES.c.pool == pool, MESSAGE_IS_OPEN, MESSAGE_STARTED)
+    newest = connection.execute(select(func.max(MESSAGES.c.started_at)).where(*here)).scalar()
+    if newest is None:
+        return {}
+    start = type_coerce(MESSAGES.c.started_at, BigInteger)
+    age = bindparam("newest", newest, MESSAGES.c.started_at.type) - start
+    age_class = case(*((age < seconds * 1_000_000, number) for number, seconds in enumerate(_AGES)), else_=len(_AGES))
+    is_told = tuple_(MESSAGES.c.job, MESSAGES.c.step).in_(sorted(told))
+    job, step = (
+        case((is_told, column), else_=_OTHERS).label(column.name) for column in (MESSAGES.c.job, MESSAGES.c.step)
+    )
     rows = connection.execute(
-        select(MESSAGES.c.job, MESSAGES.c.step, *begun, func.count().label("messages"))
-        .where(MESSAGES.c.pool == pool, MESSAGE_IS_OPEN, MESSAGE_STARTED)
-        .group_by(MESSAGES.c.job, MESSAGES.c.step, minute)
+        select(job, step, age_class.label("age_class"), func.avg(age).label("age"), func.count().label("messages"))
+        .where(*here)
+        .group_by(text("1"), text("2"), text("3"))
+        .order_by(text("1"), text("2"), text("3 DESC"))
     )
     found: dict[_Place, list[Cohort]] = defaultdict(list)
     for row in rows:
-        found[row.job, row.step].append(Cohort(row.first + (row.last - row.first) / 2, row.messages))
+        found[row.job, row.step].append(Cohort(newest - timedelta(microseconds=float(row.age)), row.messages))
     return found
 
 
@@ -151,8 +168,8 @@ def _rest(connection: Connection, pool: str, known: _Known, greatest: Iterable[R
     if row.measured:
         mean = row.seconds / row.measured
         expected = expected.scaled(mean / pool_mean) if pool_mean else RunTimes.of([mean]).expected()
-    cohorts = [cohort for place, some in known.cohorts.items() if place not in told for cohort in some]
-    together = DemandClass("", "", int(row.active), int(row.running), expected, in_fewer_cohorts(cohorts, _COHORTS))
+    cohorts = tuple(known.cohorts.get((_OTHERS, _OTHERS), ()))
+    together = DemandClass("", "", int(row.active), int(row.running), expected, cohorts)
     return _Rest(together, row.active_since)
 
 

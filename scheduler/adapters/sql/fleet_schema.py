@@ -1,6 +1,6 @@
-"""Tables of groups, nodes, decisions and samples."""
+"""Tables of groups, nodes, decisions with their inputs, and samples, and of what pools have learned."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table
 
 from scheduler.adapters.sql.columns import Instant, Words
 from scheduler.adapters.sql.database import METADATA
@@ -38,7 +38,8 @@ GROUPS = Table(
 
 # `removal` marks that removing was decided on; whatever is written later, only removing and gone are kept then.
 # `ended_at` is when a node was first lost, to be removed, or gone. `drain_asked_at` is a person's wish: the controller
-# only reads it, so that no row it writes can take the wish back.
+# only reads it, so that no row it writes can take the wish back. `given_up` marks a boot that nobody waited for
+# any more: it has not failed.
 NODES = Table(
     "fleet_nodes",
     METADATA,
@@ -60,6 +61,7 @@ NODES = Table(
     Column("removal", Boolean, nullable=False),
     Column("ended_at", Instant),
     Column("drain_asked_at", Instant),
+    Column("given_up", Boolean, nullable=False),
     Index("fleet_nodes_by_pool", "pool", "gone_at"),
 )
 
@@ -77,6 +79,17 @@ DECISIONS = Table(
     Column("nodes", Words, nullable=False),
     Column("reason", Words, nullable=False),
     Index("fleet_decisions_by_group", "pool", "name", "generation", "id"),
+    Index("fleet_decisions_by_instant", "pool", "at"),
+)
+
+# The decisions that were made from it have its pool and instant. `size` is that of the document as it is kept.
+INPUTS = Table(
+    "fleet_inputs",
+    METADATA,
+    Column("pool", Words(64), primary_key=True),
+    Column("at", Instant, primary_key=True),
+    Column("size", Integer, nullable=False),
+    Column("document", LargeBinary, nullable=False),
 )
 
 SAMPLES = Table(
@@ -91,4 +104,12 @@ SAMPLES = Table(
     Column("current_nodes", Integer, nullable=False),
     Column("booting_nodes", Integer, nullable=False),
     Index("fleet_samples_by_pool", "pool", "id"),
+)
+
+# One document a pool: `scheduler.autoscale.levels.PoolHistory`.
+LEARNED = Table(
+    "fleet_learned",
+    METADATA,
+    Column("pool", Words(64), primary_key=True),
+    Column("history", Words, nullable=False),
 )

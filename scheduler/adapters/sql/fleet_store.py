@@ -11,20 +11,23 @@ from sqlalchemy import func as sql_function
 
 from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.decision_rows import (
-    decision_of,
     decision_values,
     decision_view,
     group_key,
     of_group,
     repeats_newest,
 )
-from scheduler.adapters.sql.fleet_history import history_of
+from scheduler.adapters.sql.fleet_history import history_of, keep_learned, learned_by
 from scheduler.adapters.sql.fleet_schema import DECISIONS, DEPLOYMENT, GROUPS, NODES, SAMPLES
-from scheduler.autoscale.plan import Action, GroupHistory, ScaleOut
+from scheduler.adapters.sql.kept_decisions import keep_inputs, prune_inputs, read_kept
+from scheduler.autoscale.inputs import DecisionRecord
+from scheduler.autoscale.levels import PoolHistory
+from scheduler.autoscale.plan import Action, GroupHistory, ScaleOut, decision_of
 from scheduler.errors import CapacityErrorKind, ConflictError, NotFoundError
 from scheduler.model import Decision, GroupKey, GroupKind, GroupPriority, Node, NodeGroup, NodePhase, Sample
 from scheduler.ports.fleet_store import NodeChange
 from scheduler.settings import PoolSettings, SchedulerSettings, dump_settings, load_settings
+from scheduler.views import KeptDecision
 
 # How long a node that is gone stays in listings.
 _GONE_KEPT = timedelta(days=1)
@@ -85,6 +88,11 @@ class SqlFleetStore:
         """Give the newest decisions, oldest first."""
         return tuple(decision_view(row) for row in self._newest(DECISIONS, pool, limit))
 
+    def kept_decisions(self, pool: str, limit: int, until: datetime | None = None) -> tuple[KeptDecision, ...]:
+        """Give the newest decisions whose inputs are kept, oldest first."""
+        with self._database.read() as connection:
+            return read_kept(connection, pool, limit, until)
+
     def samples(self, pool: str, limit: int) -> tuple[Sample, ...]:
         """Give the newest samples, oldest first."""
         return tuple(_sample(row) for row in self._newest(SAMPLES, pool, limit))
@@ -107,6 +115,17 @@ class SqlFleetStore:
                 select(GROUPS).where(GROUPS.c.pool == pool, GROUPS.c.forgotten_at.is_(None))
             ).all()
             return {group_key(row): history_of(connection, row) for row in rows}
+
+    def learned(self, pool: str) -> PoolHistory:
+        """Give what a pool has learned of its demand."""
+        with self._database.read() as connection:
+            return learned_by(connection, pool)
+
+    def record_learned(self, epoch: int, learned: Mapping[str, PoolHistory]) -> None:
+        """Keep what pools have learned."""
+        with self._database.lead(epoch) as connection:
+            for pool, history in learned.items():
+                keep_learned(connection, pool, history)
 
     def sync_groups(self, epoch: int, settings: SchedulerSettings, now: datetime) -> None:
         """Take settings up."""
@@ -145,7 +164,7 @@ class SqlFleetStore:
                     control_number=row.control_number + 1,
                     idle_since=None,
                 )
-                _write(connection, node, row, now)
+                _write(connection, node, row, now, given_up=change.gives_up_boot)
                 changed.append(node)
         return tuple(changed)
 
@@ -212,6 +231,11 @@ class SqlFleetStore:
                     kept.append(decision)
         return tuple(kept)
 
+    def record_inputs(self, epoch: int, record: DecisionRecord) -> None:
+        """Keep what a pool's decisions of an instant were made from."""
+        with self._database.lead(epoch) as connection:
+            keep_inputs(connection, record)
+
     def record_sample(self, epoch: int, sample: Sample) -> None:
         """Keep a point of the timeline."""
         newest = self.samples(sample.pool, 1)
@@ -230,6 +254,7 @@ class SqlFleetStore:
         with self._database.lead(epoch) as connection:
             old = now - _HISTORY_KEPT
             connection.execute(delete(DECISIONS).where(DECISIONS.c.at < old, DECISIONS.c.id.not_in(newest)))
+            prune_inputs(connection, old)
             connection.execute(delete(SAMPLES).where(SAMPLES.c.at < old))
             connection.execute(delete(NODES).where(NODES.c.gone_at < now - _ROWS_KEPT))
 
@@ -310,7 +335,9 @@ def _as_decided_upon(row: Row[Any], node: Node) -> bool:
     )
 
 
-def _write(connection: Connection, node: Node, present: Row[Any] | None, now: datetime) -> None:
+def _write(
+    connection: Connection, node: Node, present: Row[Any] | None, now: datetime, *, given_up: bool = False
+) -> None:
     """Write one row, within the two rules."""
     anew = present is not None and present.gone_at is not None and node.first_seen_at > present.gone_at
     if present is not None and anew:
@@ -340,6 +367,8 @@ def _write(connection: Connection, node: Node, present: Row[Any] | None, now: da
     }
     if anew:
         values["drain_asked_at"] = None
+    if anew or present is None or given_up:
+        values["given_up"] = given_up
     if present is None:
         connection.execute(insert(NODES).values(node_id=node.node_id, **values))
     else:

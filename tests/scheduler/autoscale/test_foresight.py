@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.autoscale.desire import Desire
-from scheduler.autoscale.foresight import UNMEASURED_BOOT, foresee, with_foresight
+from scheduler.autoscale.foresight import foresee, with_foresight
 from scheduler.autoscale.plan import Drain, GroupFleet, GroupHistory, Hold, Plan, Remove, ScaleOut, Undrain
 from scheduler.demand import Cohort, DemandClass, Foreseen, ForeseenKind
 from scheduler.model import GroupKey, PoolDemand
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
 from scheduler.sketch import RunTimes
 from tests.scheduler.autoscale.fleets import NOW, fleet, group, node, plan_for, work
 from tests.scheduler.autoscale.test_decide_properties import DEMANDS, POLICIES, Situation, situations
@@ -130,11 +130,12 @@ def test_only_the_most_is_told() -> None:
 
 
 def test_less_later_changes_nothing() -> None:
-    """A forecast of less never takes away what is wanted now."""
-    wanted = Desire(5, "five")
-    assert with_foresight(wanted, Desire(4, "four"), "soon") is wanted
-    assert with_foresight(wanted, Desire(6, "six"), "soon") == Desire(
-        6, "soon; then six, against 5 slots for the work of now"
+    """A forecast of less never takes away what is wanted now, nor gives up what boots."""
+    wanted = Desire(5, 7, "five")
+    assert with_foresight(wanted, Desire(4, 4, "four"), "soon") == wanted
+    assert with_foresight(wanted, Desire(5, 8, "as many"), "soon") == Desire(5, 8, "five")
+    assert with_foresight(wanted, Desire(6, 6, "six"), "soon") == Desire(
+        6, 7, "soon; then six, against 5 slots for the work of now"
     )
 
 

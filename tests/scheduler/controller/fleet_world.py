@@ -1,6 +1,7 @@
 """A pool in memory: the real stores and fleet controller, and nodes that only do as their control blob says."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from node_bootstrap.protocol import (
@@ -56,9 +57,9 @@ def group(generation: str) -> NodeGroup:
     return NodeGroup(key, f"set-{generation}", f"work-{generation}", "Standard_D2s_v5", GroupPriority.REGULAR, 2, 5)
 
 
-def settings(*generations: str) -> SchedulerSettings:
-    """Make the settings in which these generations are current."""
-    pool = PoolSettings(POOL, POLICY, tuple(group(generation) for generation in generations))
+def settings(*generations: str, shadow: ScalingPolicy | None = None) -> SchedulerSettings:
+    """Make the settings in which these generations are current, and a policy is proposed."""
+    pool = PoolSettings(POOL, POLICY, tuple(group(generation) for generation in generations), shadow)
     return SchedulerSettings("local", "sub", "rg", "eastus", "https://arm", "https://b/", "https://q/", "acct", (pool,))
 
 
@@ -82,9 +83,10 @@ class FlakyBlobs(MemoryBlobs):
 
 
 class RecordingCapacity(MemoryCapacity):
-    """Scale sets that note what was asked of them, and can be unreadable on demand."""
+    """Scale sets that note what was asked of them, and can be unreadable, or tell an error, on demand."""
 
     unreadable = False
+    error: str | None = None
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock, ("set-g1", "set-g2"))
@@ -95,7 +97,8 @@ class RecordingCapacity(MemoryCapacity):
         """Read, or fail."""
         if self.unreadable:
             raise UnavailableError("throttled")
-        return super().observe(group)
+        view = super().observe(group)
+        return view if view is None or self.error is None else replace(view, error=self.error)
 
     def raise_to(self, group: NodeGroup, view: ScaleSetView, capacity: int) -> None:
         """Raise, and note it."""
@@ -160,6 +163,7 @@ class World:
         reading = self.fleet.observe(self.epoch, now)
         acted = self.fleet.act(self.epoch, reading, now)
         self.fleet.sample(self.epoch, reading, acted, now)
+        self.fleet.compare(acted)
         return reading
 
     def run(self, span: timedelta, every: timedelta = timedelta(seconds=10)) -> None:

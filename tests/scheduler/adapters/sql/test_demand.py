@@ -51,7 +51,7 @@ def behind(found: Foreseen) -> dict[str, tuple[int, int]]:
 
 
 def test_classes_are_steps_with_the_ages_of_what_runs(world: World) -> None:
-    """Each step with waiting or running tasks is a class; since when tasks run is told to the minute."""
+    """Each step with waiting or running tasks is a class; since when tasks run is told for each age, oldest first."""
     job_id = world.submit(step("a", 0, 3, expected=600.0), step("b", 3, 5, expected=20.0), step("c", 8, 1, ("a",)))
     began = world.clock.now()
     world.hand_out(slots=2)
@@ -178,10 +178,10 @@ def test_many_steps_are_told_together(world: World) -> None:
         world.submit(step("s", 0, number + 1, expected=float(number + 1)), key=f"job {number}")
         world.clock.advance(timedelta(seconds=1))
     demand = world.store.demand(POOL)
-    assert len(demand.classes) == 25
+    assert len(demand.classes) == 17
     *told, rest = demand.classes
-    assert [each.active_tasks for each in told] == list(range(40, 16, -1))
-    small = range(1, 17)
+    assert [each.active_tasks for each in told] == list(range(40, 24, -1))
+    small = range(1, 25)
     assert (rest.job, rest.step, rest.active_tasks) == ("", "", sum(small))
     assert rest.task_seconds == pytest.approx(sum(each * each for each in small) / sum(small))
     assert sum(each.slots for each in demand.classes) == demand.active_tasks == sum(range(41))
@@ -202,9 +202,9 @@ def test_what_runs_in_many_small_steps_has_its_ages(world: World) -> None:
     begin_all(world, slots=30)
     world.clock.advance(MINUTE)
     *told, rest = world.store.demand(POOL).classes
-    assert [each.cohorts for each in told] == [(Cohort(began, 1),)] * 24
-    assert (rest.running_tasks, rest.cohorts) == (6, (Cohort(began, 1),) * 6)
-    assert rest.ending(9 * MINUTE, world.clock.now()) == pytest.approx(6.0)
+    assert [each.cohorts for each in told] == [(Cohort(began, 1),)] * 16
+    assert (rest.running_tasks, rest.cohorts) == (14, (Cohort(began, 14),))
+    assert rest.ending(9 * MINUTE, world.clock.now()) == pytest.approx(14.0)
 
 
 def test_work_that_nobody_runs_any_more_is_forgotten(world: World) -> None:
