@@ -1,6 +1,5 @@
 """What is known to come: it has nodes started ahead and idle ones kept, and never lets one go."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,13 +9,13 @@ from hypothesis import strategies as st
 
 from scheduler.autoscale.desire import Desire
 from scheduler.autoscale.foresight import foresee, with_foresight
-from scheduler.autoscale.plan import Drain, GroupFleet, GroupHistory, Hold, Plan, Remove, ScaleOut, Undrain
+from scheduler.autoscale.plan import Drain, GroupHistory, Hold, Plan, Remove, ScaleOut, Undrain
 from scheduler.demand import Cohort, DemandClass, Foreseen, ForeseenKind
-from scheduler.model import GroupKey, PoolDemand
+from scheduler.model import PoolDemand
 from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
 from scheduler.sketch import RunTimes
 from tests.scheduler.autoscale.fleets import NOW, fleet, group, node, plan_for, work
-from tests.scheduler.autoscale.test_decide_properties import DEMANDS, POLICIES, Situation, situations
+from tests.scheduler.autoscale.situations import Situation, situations
 
 BOOT = timedelta(minutes=3)
 MINUTE = RunTimes.of([60.0] * 20).expected()
@@ -179,6 +178,9 @@ CLASSES = st.builds(
         max_size=3,
     ).map(tuple),
 )
+WORK = st.builds(
+    PoolDemand, st.integers(0, 200), st.integers(0, 60), st.none() | st.floats(0.1, 10_000), st.none() | st.just(NOW)
+)
 FORESEEN = st.builds(
     Foreseen,
     st.sampled_from(ForeseenKind),
@@ -191,46 +193,33 @@ FORESEEN = st.builds(
 )
 
 
-def nodes_after(plan: Plan) -> int:
-    """Give by how many a plan makes the nodes that serve more."""
+def slots_after(now: Situation, plan: Plan) -> int:
+    """Give by how many slots a plan makes those that serve more."""
     change = 0
     for action in plan.actions:
+        slots = next(each.group.task_slots for each in now.groups if each.group.key == action.group)
         match action:
             case ScaleOut():
-                change += action.count
+                change += action.count * slots
             case Undrain():
-                change += len(action.nodes)
+                change += len(action.nodes) * slots
             case Drain():
-                change -= len(action.nodes)
+                change -= len(action.nodes) * slots
             case Remove() | Hold():
                 pass
     return change
 
 
-@given(POLICIES, DEMANDS, st.lists(FORESEEN, max_size=3).map(tuple), situations(retired=False))
-def test_a_forecast_never_makes_less(
-    policy: ScalingPolicy, now: PoolDemand, foreseen: tuple[Foreseen, ...], situation: Situation
-) -> None:
-    """Whatever is foreseen, no node goes that would have stayed, and none is missing that would have come."""
-    groups, history = situation
-    without = plan_for(policy, now, *groups, history=history)
-    knowing = plan_for(policy, replace(now, foreseen=foreseen), *groups, history=history)
-    assert nodes_after(knowing) >= nodes_after(without)
-    drained = {name for action in knowing.actions if isinstance(action, Drain) for name in action.nodes}
-    assert drained <= {name for action in without.actions if isinstance(action, Drain) for name in action.nodes}
-    _within_bounds(policy, groups, history, knowing)
-
-
-def _within_bounds(
-    policy: ScalingPolicy, groups: tuple[GroupFleet, ...], history: Mapping[GroupKey, GroupHistory], plan: Plan
-) -> None:
+@given(situations(retired=False), st.lists(FORESEEN, max_size=3).map(tuple))
+def test_a_forecast_never_makes_less(now: Situation, foreseen: tuple[Foreseen, ...]) -> None:
+    """Whatever is foreseen, no slots go that would have stayed, none is missing that would have come, bounds hold."""
+    plan = replace(now, demand=replace(now.demand, foreseen=foreseen)).plan()
+    assert slots_after(now, plan) >= slots_after(now, now.plan())
     bought = sum(action.count for action in plan.actions if isinstance(action, ScaleOut))
-    listed = sum(len([each for each in one.nodes if each.phase != "gone"]) for one in groups)
-    assert not bought or listed + bought <= policy.max_nodes
-    assert history.keys() == {one.group.key for one in groups}
+    assert not bought or sum(each.asked_for for each in now.assessed) + bought <= now.policy.max_nodes
 
 
-@given(DEMANDS, st.lists(FORESEEN, max_size=4).map(tuple), st.floats(1, 1e4))
+@given(WORK, st.lists(FORESEEN, max_size=4).map(tuple), st.floats(1, 1e4))
 def test_what_will_be_is_never_less_than_nothing(now: PoolDemand, foreseen: tuple[Foreseen, ...], boot: float) -> None:
     """Whatever is foreseen, the work a boot from now is a number of tasks, of some length or of none known."""
     found = foresee(replace(now, foreseen=foreseen), timedelta(seconds=boot), NOW)
