@@ -154,7 +154,7 @@ def _seconds(known: float | None, mean: float | None) -> float:
 
 def _words(each: _Coming) -> str:
     foreseen = each.foreseen
-    what = f"{each.tasks} tasks of job {foreseen.job}"
+    what = f"{each.tasks} task{'' if each.tasks == 1 else 's'} of job {foreseen.job}"
     match foreseen.kind:
         case ForeseenKind.FEEDING:
             return f"{what}, which is being sent"

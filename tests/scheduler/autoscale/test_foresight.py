@@ -161,7 +161,7 @@ def test_idle_nodes_are_kept_for_what_comes() -> None:
     draft = Foreseen(ForeseenKind.FEEDING, "j", "", 1, MINUTE, earliest=NOW)
     kept = plan_for(ScalingPolicy(), demand(foreseen=(draft,)), fleet(owner, idle))
     assert isinstance(kept.actions[0], Hold)
-    assert "1 tasks of job j, which is being sent" in kept.actions[0].reason.sentence
+    assert "1 task of job j, which is being sent" in kept.actions[0].reason.sentence
     assert f"{UNMEASURED_BOOT.total_seconds():.0f} s of a boot" in kept.actions[0].reason.sentence
     assert isinstance(plan_for(ScalingPolicy(), demand(), fleet(owner, idle)).actions[0], Drain)
 
