@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import uvicorn
 from azure.core.credentials import AccessToken as SdkToken
 from starlette.applications import Starlette
 
@@ -56,6 +55,7 @@ from infra.local.services.resources.tags import Tags
 from infra.local.services.storage.accounts import Storage
 from infra.local.storage_server import StorageServers
 from infra.local.tokens import Principal, TokenIssuer
+from scheduler.api.http_server import HttpServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ class Account:
     identity_header: str
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves signals to the daemon, and at its end drops the connections of clients that stay."""
+class _Server(HttpServer):
+    """A server that leaves signals to the daemon, and at its end drops the connections of idle clients."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -78,16 +78,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Wait for requests under way, not for idle clients that do not answer the end of their TLS session."""
-        self._drop(lambda cycle: cycle is None or cycle.response_complete)
+        self.drop(lambda cycle: cycle is None or cycle.response_complete)
         await super().shutdown(sockets)
-        self._drop(lambda _: True)
-        await asyncio.sleep(0)
-
-    def _drop(self, chosen: Callable[[Any], bool]) -> None:
-        for connection in list(self.server_state.connections):
-            transport = getattr(connection, "transport", None)
-            if transport is not None and chosen(getattr(connection, "cycle", None)):
-                transport.abort()
 
 
 class LocalAzure:
@@ -325,8 +317,4 @@ def _port(listener: socket.socket) -> int:
 
 
 def _server(app: Starlette, **options: Any) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1, **options
-        )
-    )
+    return _Server(app, timeout_graceful_shutdown=1, **options)

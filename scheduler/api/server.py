@@ -6,9 +6,9 @@ import time
 from types import TracebackType
 from typing import Self
 
-import uvicorn
 from fastapi import FastAPI
 
+from scheduler.api.http_server import HttpServer
 from scheduler.errors import UnavailableError
 
 _HOST = "127.0.0.1"
@@ -21,8 +21,7 @@ class ApiServer:
 
     def __init__(self, app: FastAPI, port: int = 0) -> None:
         self._port = port
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="off")
-        self._server = uvicorn.Server(config)
+        self._server = HttpServer(app, timeout_graceful_shutdown=2)
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
 

@@ -1,17 +1,27 @@
 """Which groups of a pool give the nodes that its work needs, and which nodes go."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from scheduler.autoscale.assess import Assessment
 from scheduler.autoscale.budget import Ledger
 from scheduler.autoscale.desire import Desire
+from scheduler.autoscale.keeping import keeping
+from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, Drain, Hold, Reason, ReasonKind, Remove, ScaleOut, Undrain
 from scheduler.autoscale.share import Claim, offers_of
 from scheduler.model import GroupKey, Node
 from scheduler.policy import ScalingPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What the work needs now, and what scale-in leaves: at least as much."""
+
+    now: Desire
+    kept: Desire
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +60,22 @@ def claim_of(policy: ScalingPolicy, wanted: Desire, groups: tuple[Assessment, ..
 
 
 def arbitrate(
-    policy: ScalingPolicy, wanted: Desire, groups: tuple[Assessment, ...], purchases: Purchases, now: datetime
+    policy: ScalingPolicy,
+    wants: Wants,
+    groups: tuple[Assessment, ...],
+    purchases: Purchases,
+    learned: PoolHistory | None,
+    now: datetime,
 ) -> tuple[Action, ...]:
     """Plan for the groups of one pool, in declared order.
 
-    Missing slots are taken from draining nodes first, then bought as `purchases` says. Idle nodes go from
-    the last group first, and only while what is left is enough without any group that could not be read. Nodes of
-    retired generations all go, and so do those that a person asked to go, which are never taken back. A plan never both
-    buys and drains for a pool: what retires or was asked to go is drained a step earlier.
+    Missing slots are taken from draining nodes first, then bought as `purchases` says. Boots that are not needed any
+    more are given up, and idle nodes go, from the last group first, and only while what is left is enough without any
+    group that could not be read. Nodes of retired generations all go, and so do those that a person asked to go, which
+    are never taken back. A plan never both buys and drains for a pool: what retires or was asked to go is drained a
+    step earlier.
     """
+    wanted, kept = wants.now, wants.kept
     current = tuple(each for each in groups if each.group.current)
     known = tuple(each for each in current if each.unknown is None)
     leaving = (*_retire(groups), *_let_go(current))
@@ -69,7 +86,12 @@ def arbitrate(
         orders = _buy(shortage, known, purchases, wanted)
         actions += _after_draining(orders) if leaving else orders
     else:
-        actions += _drain_idle(policy, wanted, known, now)
+        surplus = _Surplus(
+            slots=sum(each.serving_slots for each in known),
+            nodes=sum(each.serving for each in known) - policy.min_nodes,
+        )
+        actions += _give_up_boots(surplus, kept, known)
+        actions += _drain_idle(surplus, policy, kept, known, learned, now)
     taken_back = {name for action in actions if isinstance(action, Undrain) for name in action.nodes}
     for each in groups:
         if each.unknown is None:
@@ -182,27 +204,69 @@ def _after_draining(orders: list[ScaleOut]) -> list[Action]:
     ]
 
 
-def _drain_idle(policy: ScalingPolicy, wanted: Desire, known: tuple[Assessment, ...], now: datetime) -> list[Action]:
+@dataclass(slots=True)
+class _Surplus:
+    """What is still there while groups are gone through: slots, and nodes above the minimum."""
+
+    slots: int
+    nodes: int
+
+    def spares(self, each: Assessment, slots: int) -> bool:
+        """Whether one of the group's nodes could go, and so many slots be left."""
+        return self.nodes > 0 and self.slots - each.group.task_slots >= slots
+
+    def give(self, each: Assessment) -> None:
+        self.slots -= each.group.task_slots
+        self.nodes -= 1
+
+
+def _give_up_boots(surplus: _Surplus, kept: Desire, known: tuple[Assessment, ...]) -> list[Action]:
+    """Delete nodes that still boot and that no task waits for any more, newest first: they have cost least so far."""
     actions: list[Action] = []
-    slots = sum(each.serving_slots for each in known)
-    nodes = sum(each.serving for each in known)
     for each in reversed(known):
-        idle = [node for node in each.working if _idle_too_long(node, each.idle.limit, now)]
-        idle.sort(key=lambda node: (node.idle_since, node.node_id))
-        spare_slots = (slots - wanted.slots) // each.group.task_slots
-        count = max(0, min(len(idle), spare_slots, nodes - policy.min_nodes))
-        if count:
-            sentence = f"no message held for {each.idle.sentence}; {wanted.sentence}"
+        given_up: list[Node] = []
+        for node in sorted(each.booting, key=lambda node: (node.first_seen_at, node.node_id), reverse=True):
+            if not surplus.spares(each, kept.enough):
+                break
+            surplus.give(each)
+            given_up.append(node)
+        if given_up:
+            sentence = f"{kept.sentence}; boots given up, as other nodes have taken the work: {len(given_up)}"
             actions.append(
-                Drain(each.group.key, tuple(sorted(_names(tuple(idle[:count])))), Reason(ReasonKind.IDLE, sentence))
+                Remove(each.group.key, tuple(sorted(_names(given_up))), Reason(ReasonKind.NOT_NEEDED, sentence))
             )
-            slots -= count * each.group.task_slots
-            nodes -= count
     return actions
 
 
-def _idle_too_long(node: Node, limit: timedelta, now: datetime) -> bool:
-    return node.idle_since is not None and not node.held and now - node.idle_since >= limit
+def _drain_idle(
+    surplus: _Surplus,
+    policy: ScalingPolicy,
+    kept: Desire,
+    known: tuple[Assessment, ...],
+    learned: PoolHistory | None,
+    now: datetime,
+) -> list[Action]:
+    """Drain nodes that hold no message, the longest idle first, once keeping them does not pay off any more."""
+    actions: list[Action] = []
+    for each in reversed(known):
+        idle: list[Node] = []
+        why = ""
+        for since, node in sorted(_idle_since(each.working), key=lambda pair: (pair[0], pair[1].node_id)):
+            lowest = surplus.slots - each.group.task_slots + 1
+            keep = keeping(policy, learned, each.boot_time, since, lowest)
+            if now < keep.until or not surplus.spares(each, kept.slots):
+                break
+            surplus.give(each)
+            idle.append(node)
+            why = why or keep.sentence
+        if idle:
+            sentence = f"{why}; {kept.sentence}"
+            actions.append(Drain(each.group.key, tuple(sorted(_names(idle))), Reason(ReasonKind.IDLE, sentence)))
+    return actions
+
+
+def _idle_since(nodes: tuple[Node, ...]) -> list[tuple[datetime, Node]]:
+    return [(node.idle_since, node) for node in nodes if node.idle_since is not None and not node.held]
 
 
 def _remove(each: Assessment, taken_back: set[str]) -> list[Action]:
@@ -262,5 +326,5 @@ def _retired_reason(each: Assessment) -> Reason:
     return Reason(ReasonKind.RETIRED, sentence)
 
 
-def _names(nodes: tuple[Node, ...]) -> tuple[str, ...]:
+def _names(nodes: Iterable[Node]) -> tuple[str, ...]:
     return tuple(node.node_id for node in nodes)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from types import MappingProxyType
 
-from scheduler.autoscale.idle import IdleLimit, idle_limit
 from scheduler.autoscale.plan import GroupFleet, GroupHistory, Reason, ReasonKind
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import GroupPriority, Node, NodeGroup, NodePhase
@@ -28,6 +28,7 @@ FEWEST_EVICTIONS = 2
 STEP_SPAN = timedelta(minutes=1)
 
 _SERVE = frozenset({NodePhase.WORKING, NodePhase.BOOTING})
+_NAME = attrgetter("node_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class Assessment:
     ordered     nodes asked for that are not listed yet and may still be expected
     asked_for   machines there are or will be, those being removed included
     room        how many more may be asked for, the pool's bounds aside; where it is 0, `blocked` says why
-    idle        how long one of its nodes is kept without work
-    asked_lately   nodes asked for within the last minute, and not before it as far as can be told
+    boot_time   how long its boots take; None while none has been measured
+    asked_lately   nodes asked for within the last minute, where the policy counts them
     evictions   nodes that the cloud took away within the last hour
     avoided     so many evictions that other groups are asked first
     """
@@ -57,7 +58,7 @@ class Assessment:
     asked_for: int
     room: int
     blocked: Reason | None
-    idle: IdleLimit
+    boot_time: timedelta | None
     asked_lately: int
     evictions: int
     avoided: bool
@@ -91,57 +92,63 @@ def refusal_kind(error: str) -> CapacityErrorKind:
 
 def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now: datetime) -> Assessment:
     """Sort a group's nodes and count its room."""
-    nodes = sorted((node for node in fleet.nodes if node.phase is not NodePhase.GONE), key=lambda node: node.node_id)
-    failed = tuple(node for node in nodes if _failed_to_boot(node, policy, now))
-    failed_ids = {node.node_id for node in failed}
-    rest = [node for node in nodes if node.node_id not in failed_ids]
-    leaving = tuple(node for node in rest if node.drain_asked_at is not None and node.phase in _SERVE)
-    rest = [node for node in rest if node not in leaving]
-    booting = _in_phase(rest, NodePhase.BOOTING)
+    sorted_out: dict[NodePhase, list[Node]] = {phase: [] for phase in NodePhase}
+    failed: list[Node] = []
+    leaving: list[Node] = []
+    # There may be ten thousand nodes: they are gone through once.
+    for node in fleet.nodes:
+        phase = node.phase
+        if node.ready_at is None and _failed_to_boot(node, policy, now):
+            failed.append(node)
+        elif node.drain_asked_at is not None and phase in _SERVE:
+            leaving.append(node)
+        else:
+            sorted_out[phase].append(node)
+    removing = len(sorted_out[NodePhase.REMOVING])
+    there = len(fleet.nodes) - len(sorted_out[NodePhase.GONE])
     recent = history.ordered_at is not None and now - history.ordered_at < policy.boot_deadline
     expected = recent and fleet.error is None
     # A set's capacity falls when a deletion begins, so what is being removed is not among what it asks for.
-    kept = sum(node.phase is not NodePhase.REMOVING for node in nodes)
-    unlisted = max(0, fleet.capacity - kept)
+    unlisted = max(0, fleet.capacity - (there - removing))
     ordered = unlisted if expected else 0
-    asked_for = len(nodes) + unlisted
-    room, blocked = _room(fleet, history, policy, now, asked_for, len(booting) + ordered, unlisted - ordered)
+    asked_for = there + unlisted
+    underway = len(sorted_out[NodePhase.BOOTING]) + ordered
+    room, blocked = _room(fleet, history, policy, now, asked_for, underway, unlisted - ordered)
     evictions = sum(now - at < EVICTION_SPAN for at in history.evicted_at)
     return Assessment(
         group=fleet.group,
         unknown=fleet.unknown,
-        working=_in_phase(rest, NodePhase.WORKING),
-        booting=booting,
-        draining=_in_phase(rest, NodePhase.DRAINING),
-        drained=_in_phase(rest, NodePhase.DRAINED),
-        failed_boots=failed,
-        lost=_in_phase(rest, NodePhase.LOST),
-        leaving=leaving,
+        working=_by_name(sorted_out[NodePhase.WORKING]),
+        booting=_by_name(sorted_out[NodePhase.BOOTING]),
+        draining=_by_name(sorted_out[NodePhase.DRAINING]),
+        drained=_by_name(sorted_out[NodePhase.DRAINED]),
+        failed_boots=_by_name(failed),
+        lost=_by_name(sorted_out[NodePhase.LOST]),
+        leaving=_by_name(leaving),
         ordered=ordered,
         asked_for=asked_for,
         room=room,
         blocked=blocked,
-        idle=idle_limit(policy, history.boot_time),
-        asked_lately=_asked_lately(nodes, unlisted, history, now),
+        boot_time=history.boot_time,
+        asked_lately=0 if policy.max_step_out_per_minute is None else _asked_lately(fleet, unlisted, history, now),
         evictions=evictions,
-        avoided=evictions >= FEWEST_EVICTIONS and evictions > policy.max_eviction_rate * (len(nodes) + evictions),
+        avoided=evictions >= FEWEST_EVICTIONS and evictions > policy.max_eviction_rate * (there + evictions),
     )
 
 
-def _asked_lately(nodes: list[Node], unlisted: int, history: GroupHistory, now: datetime) -> int:
+def _by_name(nodes: list[Node]) -> tuple[Node, ...]:
+    return tuple(sorted(nodes, key=_NAME))
+
+
+def _asked_lately(fleet: GroupFleet, unlisted: int, history: GroupHistory, now: datetime) -> int:
     """Count what was listed within a minute, and what is not listed yet if something was ordered within it."""
-    listed = sum(now - node.first_seen_at < STEP_SPAN for node in nodes)
+    listed = sum(node.phase is not NodePhase.GONE and now - node.first_seen_at < STEP_SPAN for node in fleet.nodes)
     ordered = history.ordered_at is not None and now - history.ordered_at < STEP_SPAN
     return listed + (unlisted if ordered else 0)
 
 
-def _in_phase(nodes: list[Node], phase: NodePhase) -> tuple[Node, ...]:
-    return tuple(node for node in nodes if node.phase is phase)
-
-
 def _failed_to_boot(node: Node, policy: ScalingPolicy, now: datetime) -> bool:
-    if node.ready_at is not None:
-        return False
+    """Whether a node that was never ready is given up."""
     if node.phase is NodePhase.LOST:
         return True
     waits = node.phase in {NodePhase.BOOTING, NodePhase.DRAINING}

@@ -2,50 +2,77 @@
 
 import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from scheduler.model import PoolDemand
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
+
+# Boots under way are given up only where there are clearly more than would be started now: a mean run time that wavers
+# must not have nodes come and go.
+_CLEARLY = 1.25
 
 
 @dataclass(frozen=True, slots=True)
 class Desire:
-    """Slots that a pool's work needs, and the sentence that says how they were counted."""
+    """Slots that a pool's work needs, and the sentence that says how they were counted.
+
+    slots    slots that are worth having now: more are bought up to here
+    enough   slots beyond which boots under way are given up; never fewer than `slots`
+    """
 
     slots: int
+    enough: int
     sentence: str
 
 
-def desire(policy: ScalingPolicy, demand: PoolDemand, retiring_runs: int, now: datetime) -> Desire:
-    """Count slots so that the backlog is worked off within the acceptable wait.
+def desire(
+    policy: ScalingPolicy,
+    demand: PoolDemand,
+    retiring_runs: int,
+    now: datetime,
+    boot_time: timedelta | None = None,
+    task_slots: int = 1,
+) -> Desire:
+    """Count the slots that are worth their price, and enough for the backlog to be begun within the acceptable wait.
 
-    Backlog seconds are those of the waiting tasks and half of a mean run for each running one, which is what a running
-    task has still before it on average. Running tasks keep their slots; more slots than tasks are never wanted.
-    `retiring_runs` of the running tasks are on retired nodes and keep the slots that they have there.
+    Running tasks keep their slots, and more slots than tasks are never wanted. What is worth its price is
+    `ScalingPolicy.worth_a_slot`: tasks that take long against the boot get slots of their own, and short ones share.
+
+    What the acceptable wait needs: backlog seconds are those of the waiting tasks and half of a mean run for each
+    running one, which is what a running task has still before it on average. `retiring_runs` of the running tasks are
+    on retired nodes and keep the slots that they have there.
 
     A task that has waited for longer than the acceptable wait and a whole boot shows that running tasks do not make
     way as fast as the mean says; then waiting tasks get slots of their own.
     """
     active, running = demand.active_tasks, max(0, demand.running_tasks - retiring_runs)
     if active + running == 0:
-        return Desire(0, "no task waits or runs")
+        return Desire(0, 0, "no task waits or runs")
     known = demand.mean_task_seconds
     mean = policy.default_task_time.total_seconds() if known is None else known
     wait = policy.acceptable_wait.total_seconds()
     seconds = (active + running / 2) * mean
-    slots = max(running, math.ceil(seconds / wait), 1)
+    part = policy.worth_a_slot(mean, boot_time, task_slots)
+    in_time = max(0, math.ceil(seconds / wait) - running)
     overdue = _overdue(policy, demand, now)
     if overdue:
-        slots = max(slots, running + max(1, math.ceil(active * mean / wait)))
-    slots = min(slots, active + running)
+        in_time = max(in_time, 1, math.ceil(active * mean / wait))
+    new = min(active, max(in_time, math.ceil(active * part)))
+    if running == 0:
+        new = max(new, 1)
+    slots = running + new
+    enough = running + min(active, max(new, math.ceil(new * _CLEARLY)))
     default = " (the pool's default)" if known is None else ""
-    sentence = (
-        f"{active} waiting and {running} running tasks of about {_number(mean)} s each{default} "
-        f"are {_number(seconds)} s of work, to be begun within {_number(wait)} s: {slots} slots"
-    )
-    if overdue:
-        sentence += ", with slots of their own for waiting tasks since the oldest is overdue"
-    return Desire(slots, sentence)
+    sentence = f"{active} waiting and {running} running tasks of about {_number(mean)} s each{default}"
+    if active:
+        boot = (UNMEASURED_BOOT if boot_time is None else boot_time).total_seconds()
+        sentence += (
+            f" are {_number(seconds)} s of work; to be begun within {_number(wait)} s it needs {in_time} slots more,"
+            f" and beside a boot of {_number(boot)} s {math.ceil(active * part)} are worth their price"
+        )
+        if overdue:
+            sentence += "; the oldest task is overdue, so waiting tasks get slots of their own"
+    return Desire(slots, enough, f"{sentence}: {slots} slots")
 
 
 def _overdue(policy: ScalingPolicy, demand: PoolDemand, now: datetime) -> bool:

@@ -17,6 +17,7 @@ class ReasonKind(StrEnum):
     MINIMUM = "minimum"
     NEEDED_AGAIN = "needed_again"
     IDLE = "idle"
+    NOT_NEEDED = "not_needed"
     RETIRED = "retired"
     ASKED_FOR = "asked_for"
     DRAINED = "drained"
@@ -76,7 +77,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Delete these nodes: each is drained, lost, or has failed to boot."""
+    """Delete these nodes: each is drained, lost, has failed to boot, or still boots and is not needed any more."""
 
     group: GroupKey
     nodes: tuple[str, ...]

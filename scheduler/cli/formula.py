@@ -1,6 +1,8 @@
 """`millpond formula`: Azure Batch autoscale formulas without Azure."""
 
+import dataclasses
 import random
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +17,8 @@ from scheduler.cli.formula_files import (
     read_time,
 )
 from scheduler.cli.group import FAILED, AsJson, group
-from scheduler.cli.tables import print_json
+from scheduler.cli.reports import history_note, regret_table
+from scheduler.cli.tables import console, print_json
 from scheduler.formula.check import read
 from scheduler.formula.compile_report import Element
 from scheduler.formula.compiler import CompileSettings, compile_policy
@@ -26,7 +29,14 @@ from scheduler.formula.outcome import AutoScaleRun
 from scheduler.formula.problems import FormulaError, Problem, excerpt
 from scheduler.formula.samples import Pool
 from scheduler.formula.syntax import Formula
+from scheduler.policy import ScalingPolicy
+from scheduler.simulator.quantities import seconds_of, span_text
+from scheduler.simulator.readers.trace import read_trace
+from scheduler.simulator.regret import Regret, regret
+from scheduler.simulator.world import Fixed, Group, Measured
 
+_DEFAULT_BOOT = 240.0
+_SHOWN_PROBLEMS = 5
 _EXIT_CODES = "Exit codes: 0 good, 1 something is wrong with the formula, 2 wrong use or an unreadable file."
 formula = group(
     "formula",
@@ -150,22 +160,57 @@ def compile_formula(
     slots: Slots = None,
     spot: Annotated[bool, typer.Option("--spot", help="Size Spot nodes, not dedicated ones.")] = False,
     interval: Annotated[str, typer.Option("--interval", help="How often Azure evaluates it: 5m to 168h.")] = "5m",
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            "--regret",
+            metavar="HISTORY",
+            help="Replay a workload (`millpond history`, SWF, CSV, WfFormat) through policy and formula, and tell what "
+            "the formula costs and lets work wait above the policy.",
+        ),
+    ] = None,
+    boot: Annotated[
+        str | None, typer.Option("--boot", help="How long nodes boot there; default: the history's own, else 240s.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the formula that sizes an Azure Batch pool like a scaling policy.
 
-    The formula goes to standard output; what it keeps, approximates and cannot hold goes to standard error.
+    The formula goes to standard output; what it keeps, approximates and cannot hold goes to standard error, and so does
+    what it costs.
     """
     settings = CompileSettings(slots, spot, read_duration(interval, "--interval"))
-    compiled = compile_policy(read_policy(file, changes or []), settings)
+    policy = read_policy(file, changes or [])
+    compiled = compile_policy(policy, settings)
+    found = None if trace is None else _regret(trace, boot, policy, settings)
     if as_json:
-        print_json(compiled)
+        print_json(compiled if found is None else {**dataclasses.asdict(compiled), "regret": found})
         return
     typer.echo(compiled.text, nl=False)
     for element in compiled.elements:
         typer.echo(_element(element), err=True)
     for each in compiled.checks:
         typer.echo(f"evaluated with {each.name}: {each.results}", err=True)
+    if found is not None:
+        workload = (
+            f"{found.policy.workload}: {found.policy.jobs:,} tasks in {span_text(found.policy.span_hours * 3600)}"
+        )
+        typer.echo(f"replayed {workload}", err=True)
+        console(stderr=True).print(regret_table(found))
+
+
+def _regret(trace: Path, boot: str | None, policy: ScalingPolicy, settings: CompileSettings) -> Regret:
+    reading = read_trace(trace)
+    for line in history_note(reading, _SHOWN_PROBLEMS):
+        typer.echo(f"{trace.name}: {line}", err=True)
+    measured = Measured(reading.boots) if reading.boots else Fixed(_DEFAULT_BOOT)
+    group = Group(
+        slots=settings.slots or 1,
+        max_nodes=policy.max_nodes,
+        boot=measured if boot is None else Fixed(seconds_of(boot)),
+        spot=settings.spot,
+    )
+    return regret(reading.workload.single_slots(), group, policy, settings)
 
 
 def _read(text: str, dialect: list[str] | None, *, as_json: bool) -> Formula:

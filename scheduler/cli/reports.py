@@ -10,6 +10,8 @@ from scheduler.simulator.cases import Judged, not_dominated
 from scheduler.simulator.objective import Objective, Proposal
 from scheduler.simulator.quantities import span_text
 from scheduler.simulator.readers.reading import Reading
+from scheduler.simulator.regret import Regret
+from scheduler.simulator.report import Report
 
 
 def report_table(judged: Judged) -> Table:
@@ -89,6 +91,28 @@ def reports_table(judged: Sequence[Judged]) -> Table:
             f"{report.unfinished:,}" if report.unfinished else "",
         )
     return table
+
+
+def regret_table(found: Regret) -> Table:
+    """Lay out a policy and its formula side by side, and the difference."""
+    sides = (("the policy", found.policy), ("its formula", found.formula))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("", "node-hours", "mean wait", "p95", "max", "starts", "not run"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for name, report in sides:
+        waits = (span_text(wait) for wait in _waits(report))
+        unfinished = f"{report.unfinished:,}" if report.unfinished else ""
+        table.add_row(name, f"{report.node_hours:,.1f}", *waits, f"{report.node_starts:,}", unfinished)
+    part = f" ({found.node_hours / found.policy.node_hours:+.1%})" if found.policy.node_hours else ""
+    longer = (after - before for before, after in zip(*(_waits(report) for _, report in sides), strict=True))
+    signed = (("-" if more < 0 else "+") + span_text(abs(more)) for more in longer)
+    starts = found.formula.node_starts - found.policy.node_starts
+    table.add_row("regret", f"{found.node_hours:+,.1f}{part}", *signed, f"{starts:+,}")
+    return table
+
+
+def _waits(report: Report) -> tuple[float, float, float]:
+    return report.waits.mean, report.waits.p95, report.waits.max
 
 
 def proposal_lines(objective: Objective, proposal: Proposal) -> tuple[str, ...]:

@@ -24,11 +24,11 @@ def print_json(value: object) -> None:
     sys.stdout.write(to_json(value, indent=2).decode() + "\n")
 
 
-def console() -> Console:
+def console(*, stderr: bool = False) -> Console:
     """Make the console that people read; output into a pipe is not cut at the width of a terminal."""
-    made = Console(highlight=False)
+    made = Console(highlight=False, stderr=stderr)
     if not made.is_terminal:
-        made = Console(highlight=False, width=200)
+        made = Console(highlight=False, width=200, stderr=stderr)
     return made
 
 

@@ -14,6 +14,7 @@ from scheduler.autoscale.assess import refusal_kind
 from scheduler.autoscale.decide import decide
 from scheduler.autoscale.plan import Action, Drain, GroupHistory, Hold, Reason, ReasonKind, Remove, ScaleOut, Undrain
 from scheduler.controller.controls import Controls
+from scheduler.controller.learn import Learning
 from scheduler.controller.observe import LEASING, FleetReading, GroupReading, Observer, count, of_group
 from scheduler.errors import CapacityError, ConflictError, MillpondError, PreconditionError, StaleLeaderError
 from scheduler.model import (
@@ -62,6 +63,7 @@ class Fleet:
         self._queues = queues
         self._observer = Observer(store, capacity, blobs)
         self._controls = Controls(store, blobs)
+        self._learning = Learning(store)
         self._asked_at: dict[str, datetime] = {}
         self._sent: Counter[str] = Counter()
 
@@ -80,8 +82,9 @@ class Fleet:
         histories = {key: history for pool in demand for key, history in self._store.histories(pool).items()}
         if self._note_late_refusals(epoch, reading, histories, now):
             histories = {key: history for pool in demand for key, history in self._store.histories(pool).items()}
-        fleet = tuple(each.fleet for each in reading.groups)
-        plan = decide(reading.policies, demand, fleet, histories, now, limits=reading.limits)
+        learned = self._learning.observe(epoch, demand, now)
+        groups = tuple(each.fleet for each in reading.groups)
+        plan = decide(reading.policies, demand, groups, histories, now, learned=learned, limits=reading.limits)
         readings = {each.fleet.group.key: each for each in reading.groups}
         applied: list[Action] = []
         for action in plan.actions:
@@ -193,8 +196,10 @@ class Fleet:
         self, epoch: int, action: Undrain | Drain | Remove, reading: GroupReading, now: datetime
     ) -> tuple[str, ...]:
         rows = {node.node_id: node for node in reading.fleet.nodes}
+        gives_up = action.reason.kind is ReasonKind.NOT_NEEDED
         changes = tuple(
-            NodeChange(rows[name], _phase_after(action, rows[name]), action.reason.sentence) for name in action.nodes
+            NodeChange(rows[name], _phase_after(action, rows[name]), action.reason.sentence, gives_up)
+            for name in action.nodes
         )
         return tuple(node.node_id for node in self._store.change_nodes(epoch, changes, now))
 

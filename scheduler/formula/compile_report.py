@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from scheduler.policy import UNMEASURED_IDLE, ScalingPolicy
+from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
 
 _OUTSIDE = "let Millpond's scheduler size the pool, or watch for it outside the formula"
 
@@ -69,7 +69,16 @@ def _approximated(policy: ScalingPolicy, interval: timedelta) -> Iterator[Elemen
         "a formula sees no run times: tasks that take twice as long get half of the nodes they need",
         "set default_task_time to the mean of your tasks and compile again when it changes",
     )
-    idle = _words(policy.idle_timeout or UNMEASURED_IDLE)
+    yield Element(
+        "waiting_cost",
+        roughly,
+        f"a fixed part of the waiting tasks get slots of their own, for tasks of {time} and a boot of"
+        f" {_words(UNMEASURED_BOOT)}",
+        "a formula sees neither run times nor boots, and nodes of many slots are counted as of one where the formula"
+        " asks the pool for them",
+        "set default_task_time to the mean of your tasks, and say how many slots a node has",
+    )
+    idle = _words(policy.idle_timeout or policy.restart_cost(None))
     yield Element(
         "idle_timeout",
         roughly,

@@ -12,7 +12,7 @@ from scheduler.formula.dialect import Dialect
 from scheduler.formula.evaluate import evaluate
 from scheduler.formula.outcome import AutoScaleRun
 from scheduler.formula.samples import SAMPLE_PERIOD, MetricSamples, Pool
-from scheduler.policy import UNMEASURED_IDLE, ScalingPolicy
+from scheduler.policy import ScalingPolicy
 
 # The service takes 5 minutes to 168 hours.
 SHORTEST_INTERVAL = timedelta(minutes=5)
@@ -83,15 +83,18 @@ def formula_text(policy: ScalingPolicy, settings: CompileSettings) -> str:
     # In whole microseconds and shortened, so that the quotient is exact where the service computes it in doubles.
     time, wait = (span // timedelta(microseconds=1) for span in (policy.default_task_time, policy.acceptable_wait))
     shared = math.gcd(time, wait)
-    idle = policy.idle_timeout or UNMEASURED_IDLE
+    idle = policy.idle_timeout or policy.restart_cost(None)
     idle_samples = max(1, math.ceil(idle / timedelta(seconds=SAMPLE_PERIOD)))
     window = f"TimeInterval_Minute * {_FRESH_MINUTES}"
+    # In whole millionths: like this the product and the quotient are exact in doubles.
+    part = math.floor(1_000_000 * _part(policy, settings))
     lines = (
         f"known = min($ActiveTasks.GetSamplePercent({window}), $RunningTasks.GetSamplePercent({window}))",
         "waiting = max(0, $ActiveTasks.GetSample(1))",
         "running = max(0, $RunningTasks.GetSample(1))",
+        f"worth = ceil(waiting * {part} / 1000000)",
         f"backlog = ceil((waiting + running / 2) * {time // shared} / {wait // shared})",
-        "taskSlots = min(waiting + running, max(running, backlog, 1))",
+        "taskSlots = min(waiting + running, max(running + worth, backlog, 1))",
         f"wanted = ceil(taskSlots / {slots})",
         f"busy = ceil(max(0, $RunningTasks.GetSample({idle_samples})) / {slots})",
         f"kept = min($Current{kind}Nodes, busy)",
@@ -101,6 +104,10 @@ def formula_text(policy: ScalingPolicy, settings: CompileSettings) -> str:
         "$NodeDeallocationOption = taskcompletion",
     )
     return "".join(f"{line};\n" for line in lines)
+
+
+def _part(policy: ScalingPolicy, settings: CompileSettings) -> float:
+    return policy.worth_a_slot(policy.default_task_time.total_seconds(), None, settings.slots or 1)
 
 
 def _checks(text: str, policy: ScalingPolicy, settings: CompileSettings) -> list[SelfCheck]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, GroupHistory
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import Decision, GroupKey, Node, NodeGroup, NodePhase, Sample
@@ -19,11 +20,15 @@ TAKEN_AWAY = (GONE_BY_ITSELF, DELETED_BY_CLOUD)
 
 @dataclass(frozen=True, slots=True)
 class NodeChange:
-    """A change of one node's phase, valid only while its row is as it was decided upon (phase and control number)."""
+    """A change of one node's phase, valid only while its row is as it was decided upon (phase and control number).
+
+    `gives_up_boot`: it boots and nobody waits for it any more, so that its end is no failure.
+    """
 
     node: Node
     phase: NodePhase
     reason: str
+    gives_up_boot: bool = False
 
 
 class FleetStore(Protocol):
@@ -72,6 +77,14 @@ class FleetStore(Protocol):
 
     def histories(self, pool: str) -> Mapping[GroupKey, GroupHistory]:
         """Give what happened to the orders of each group."""
+        ...
+
+    def learned(self, pool: str) -> PoolHistory:
+        """Give what a pool has learned of its demand; nothing where nothing was kept, or none of it can be read."""
+        ...
+
+    def record_learned(self, epoch: int, learned: Mapping[str, PoolHistory]) -> None:
+        """Keep what pools have learned, in place of what they had."""
         ...
 
     def sync_groups(self, epoch: int, settings: SchedulerSettings, now: datetime) -> None:

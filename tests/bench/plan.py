@@ -43,6 +43,7 @@ def benches(*, quick: bool) -> tuple[Bench, ...]:
         _run_tasks(100 if quick else 1),
         _overhead(100 if quick else 1),
         *_decide(quick=quick),
+        _decide_many(200 if quick else 10_000),
         _simulate(100 if quick else 1),
         _formula(10 if quick else 1000),
         *_local_azure(quick=quick),
@@ -107,6 +108,24 @@ def _decide(*, quick: bool) -> tuple[Bench, ...]:
         )
         for pools in ((1,) if quick else (1, 10, 100))
     )
+
+
+def _decide_many(nodes: int) -> Bench:
+    sides = tuple(
+        Side(label, "scaling", variant, nodes)
+        for label, variant in (
+            ("nodes in mid-life", "mixed"),
+            ("all busy", "busy"),
+            ("all idle, and no task", "idle"),
+            ("all booting", "booting"),
+            ("all draining, taken back", "draining"),
+            ("all drained, and no task", "drained"),
+            ("all of a retired generation", "retired"),
+            ("all asked to go by a person", "asked-to-go"),
+            ("in mid-life, a hundred pools", "hundred-pools"),
+        )
+    )
+    return Bench(f"decide: {nodes:,} nodes, a million waiting tasks", "decision", 40.0, sides)
 
 
 def _simulate(part: int) -> Bench:

@@ -125,7 +125,7 @@ class Machine:
 
 def eventually(holds: Callable[[], object], what: str) -> None:
     """Wait until something holds."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)

@@ -16,6 +16,7 @@ from typing import Any
 
 from infra.local.postgres import wire
 from infra.local.tokens import Principal, TokenError, TokenIssuer
+from scheduler.api.http_server import stop_accepting
 
 # The name that Azure's databases have as the audience of tokens.
 AUDIENCE = "https://ossrdbms-aad.database.windows.net"
@@ -28,6 +29,7 @@ _HEAD = 8
 _log = logging.getLogger(__name__)
 
 Admits = Callable[[str, Principal], bool]
+Parts = Callable[[asyncio.StreamWriter, asyncio.WriteTransport], None]
 
 
 class Refused(Exception):  # noqa: N818  it is an answer
@@ -50,6 +52,7 @@ class Fronts:
         self._thread = threading.Thread(target=self._loop.run_forever, name="database-fronts", daemon=True)
         self._listening: dict[str, asyncio.Server] = {}
         self._sessions: dict[str, set[asyncio.Task[None]]] = {}
+        self._goodbyes: set[asyncio.Task[None]] = set()
 
     def open(self, name: str, listener: socket.socket, backend: Path, admits: Admits) -> None:
         """Serve a bound socket; `admits` says whether a principal may be a role."""
@@ -67,7 +70,7 @@ class Fronts:
         for name in list(self._listening):
             self.close(name)
         if self._thread.is_alive():
-            self._run(_settled())
+            self._run(self._parted())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_END_SECONDS)
         self._loop.close()
@@ -78,39 +81,45 @@ class Fronts:
     async def _open(self, name: str, listener: socket.socket, backend: Path, admits: Admits) -> None:
         sessions = self._sessions[name] = set()
 
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            if task is None:
-                return
-            sessions.add(task)
-            try:
-                await _Session(self._issuer, self._tls, backend, admits).serve(reader, writer)
-            except (OSError, asyncio.IncompleteReadError, TimeoutError, wire.WireError) as error:
-                _log.info("a connection to the database server '%s' ended: %s", name, error)
-            finally:
-                sessions.discard(task)
-                writer.close()
-                # A client that does not answer the end of its TLS session is not waited for.
-                self._loop.call_later(_GOODBYE_SECONDS, writer.transport.abort)
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = writer.transport  # TLS lays another over it
+            served = _Session(self._issuer, self._tls, backend, admits, self._part)
+            session = self._loop.create_task(_serve(name, served, reader, writer))
+            sessions.add(session)
+            # Unlike what stands in the task, this is done too for one that is cancelled before it has begun.
+            session.add_done_callback(sessions.discard)
+            session.add_done_callback(lambda _: self._part(writer, connection))
 
-        self._listening[name] = await asyncio.start_server(serve, sock=listener)
+        self._listening[name] = await asyncio.start_server(connected, sock=listener)
 
     async def _close(self, name: str) -> None:
-        self._listening.pop(name).close()
+        await stop_accepting(self._listening.pop(name))
         sessions = self._sessions.pop(name)
         for session in sessions:
             session.cancel()
         await asyncio.gather(*sessions, return_exceptions=True)
 
+    def _part(self, writer: asyncio.StreamWriter, connection: asyncio.WriteTransport) -> None:
+        """Close a connection; it is known to the fronts until it is gone."""
+        writer.close()
+        goodbye = self._loop.create_task(_goodbye(writer, connection))
+        self._goodbyes.add(goodbye)
+        goodbye.add_done_callback(self._goodbyes.discard)
+
+    async def _parted(self) -> None:
+        """Wait until every connection is gone."""
+        await asyncio.gather(*self._goodbyes, return_exceptions=True)
+
 
 class _Session:
     """One connection, from its first byte to its last."""
 
-    def __init__(self, issuer: TokenIssuer, tls: ssl.SSLContext, backend: Path, admits: Admits) -> None:
+    def __init__(self, issuer: TokenIssuer, tls: ssl.SSLContext, backend: Path, admits: Admits, part: Parts) -> None:
         self._issuer = issuer
         self._tls = tls
         self._backend = backend
         self._admits = admits
+        self._part = part
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Let the client in, or say why not."""
@@ -185,12 +194,23 @@ class _Session:
                     way.cancel()
                 await asyncio.gather(*ways, return_exceptions=True)
         finally:
-            to_server.close()
+            self._part(to_server, to_server.transport)
 
 
-async def _settled() -> None:
-    """Wait until what was closed has let go of its sockets."""
-    await asyncio.sleep(2 * _GOODBYE_SECONDS)
+async def _serve(name: str, session: _Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        await session.serve(reader, writer)
+    except (OSError, asyncio.IncompleteReadError, TimeoutError, wire.WireError) as error:
+        _log.info("a connection to the database server '%s' ended: %s", name, error)
+
+
+async def _goodbye(writer: asyncio.StreamWriter, connection: asyncio.WriteTransport) -> None:
+    """Wait for the end of a connection that was closed, but not for a peer that does not answer the end of its TLS."""
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(_GOODBYE_SECONDS):
+            await writer.wait_closed()
+    if connection.get_extra_info("socket").fileno() >= 0:
+        connection.abort()
 
 
 async def _pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

@@ -1,13 +1,16 @@
-"""What happened to a group's orders and boots, read off its row and its nodes."""
+"""What happened to a group's orders and boots, read off its row and its nodes; and what a pool has learned."""
 
+import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import Connection, Row, delete, insert, select
 from sqlalchemy import func as sql_function
 
 from scheduler.adapters.sql.decision_rows import group_key, of_group
-from scheduler.adapters.sql.fleet_schema import NODES
+from scheduler.adapters.sql.fleet_schema import LEARNED, NODES
+from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import GroupHistory
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import GroupKey, GroupPriority
@@ -17,6 +20,8 @@ from scheduler.ports.fleet_store import TAKEN_AWAY
 _BOOTS = 9
 # More than a set has machines: all that may have been evicted within an hour or so.
 _EVICTIONS = 1000
+_HISTORY = TypeAdapter(PoolHistory)
+_LOG = logging.getLogger(__name__)
 
 
 def history_of(connection: Connection, row: Row[Any]) -> GroupHistory:
@@ -24,7 +29,10 @@ def history_of(connection: Connection, row: Row[Any]) -> GroupHistory:
     key = group_key(row)
     last_ready = connection.execute(select(sql_function.max(NODES.c.ready_at)).where(of_group(NODES, key))).scalar_one()
     failed = select(sql_function.count(), sql_function.max(NODES.c.ended_at)).where(
-        of_group(NODES, key), NODES.c.ready_at.is_(None), NODES.c.ended_at.is_not(None)
+        of_group(NODES, key),
+        NODES.c.ready_at.is_(None),
+        NODES.c.ended_at.is_not(None),
+        NODES.c.given_up.is_(False),
     )
     if last_ready is not None:
         failed = failed.where(NODES.c.ended_at > last_ready)
@@ -62,6 +70,24 @@ def _evictions(connection: Connection, key: GroupKey) -> tuple[datetime, ...]:
         .limit(_EVICTIONS)
     )
     return tuple(reversed(connection.execute(newest).scalars().all()))
+
+
+def learned_by(connection: Connection, pool: str) -> PoolHistory:
+    """Read what a pool has learned; a pool that cannot read what another version wrote begins anew."""
+    document = connection.execute(select(LEARNED.c.history).where(LEARNED.c.pool == pool)).scalar_one_or_none()
+    if document is None:
+        return PoolHistory()
+    try:
+        return _HISTORY.validate_json(document)
+    except ValidationError as error:
+        _LOG.warning("what pool %s had learned cannot be read, so it begins anew: %s", pool, error)
+        return PoolHistory()
+
+
+def keep_learned(connection: Connection, pool: str, history: PoolHistory) -> None:
+    """Write what a pool has learned."""
+    connection.execute(delete(LEARNED).where(LEARNED.c.pool == pool))
+    connection.execute(insert(LEARNED).values(pool=pool, history=_HISTORY.dump_json(history).decode()))
 
 
 def _boot_time(connection: Connection, key: GroupKey) -> timedelta | None:

@@ -1,4 +1,4 @@
-"""Tables of groups, nodes, decisions and samples."""
+"""Tables of groups, nodes, decisions and samples, and of what pools have learned."""
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table
 
@@ -41,7 +41,8 @@ GROUPS = Table(
 
 # `removal` marks that removing was decided on; whatever is written later, only removing and gone are kept then.
 # `ended_at` is when a node was first lost, to be removed, or gone. `drain_asked_at` is a person's wish: the controller
-# only reads it, so that no row it writes can take the wish back.
+# only reads it, so that no row it writes can take the wish back. `given_up` marks a boot that nobody waited for
+# any more: it has not failed.
 NODES = Table(
     "fleet_nodes",
     METADATA,
@@ -63,6 +64,7 @@ NODES = Table(
     Column("removal", Boolean, nullable=False),
     Column("ended_at", Instant),
     Column("drain_asked_at", Instant),
+    Column("given_up", Boolean, nullable=False),
     Index("fleet_nodes_by_pool", "pool", "gone_at"),
 )
 
@@ -94,4 +96,12 @@ SAMPLES = Table(
     Column("current_nodes", Integer, nullable=False),
     Column("booting_nodes", Integer, nullable=False),
     Index("fleet_samples_by_pool", "pool", "id"),
+)
+
+# One document a pool: `scheduler.autoscale.levels.PoolHistory`.
+LEARNED = Table(
+    "fleet_learned",
+    METADATA,
+    Column("pool", Words(64), primary_key=True),
+    Column("history", Words, nullable=False),
 )

@@ -18,8 +18,9 @@ from scheduler.adapters.sql.decision_rows import (
     of_group,
     repeats_newest,
 )
-from scheduler.adapters.sql.fleet_history import history_of, refusals
+from scheduler.adapters.sql.fleet_history import history_of, keep_learned, learned_by, refusals
 from scheduler.adapters.sql.fleet_schema import DECISIONS, DEPLOYMENT, GROUPS, NODES, SAMPLES
+from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, GroupHistory, ScaleOut
 from scheduler.errors import CapacityErrorKind, ConflictError, NotFoundError
 from scheduler.model import Decision, GroupKey, GroupKind, GroupPriority, Node, NodeGroup, NodePhase, Sample
@@ -113,6 +114,17 @@ class SqlFleetStore:
             ).all()
             return {group_key(row): history_of(connection, row) for row in rows}
 
+    def learned(self, pool: str) -> PoolHistory:
+        """Give what a pool has learned of its demand."""
+        with self._database.read() as connection:
+            return learned_by(connection, pool)
+
+    def record_learned(self, epoch: int, learned: Mapping[str, PoolHistory]) -> None:
+        """Keep what pools have learned."""
+        with self._database.lead(epoch) as connection:
+            for pool, history in learned.items():
+                keep_learned(connection, pool, history)
+
     def sync_groups(self, epoch: int, settings: SchedulerSettings, now: datetime) -> None:
         """Take settings up."""
         with self._database.lead(epoch) as connection:
@@ -150,7 +162,7 @@ class SqlFleetStore:
                     control_number=row.control_number + 1,
                     idle_since=None,
                 )
-                _write(connection, node, row, now)
+                _write(connection, node, row, now, given_up=change.gives_up_boot)
                 changed.append(node)
         return tuple(changed)
 
@@ -319,7 +331,9 @@ def _as_decided_upon(row: Row[Any], node: Node) -> bool:
     )
 
 
-def _write(connection: Connection, node: Node, present: Row[Any] | None, now: datetime) -> None:
+def _write(
+    connection: Connection, node: Node, present: Row[Any] | None, now: datetime, *, given_up: bool = False
+) -> None:
     """Write one row, within the two rules."""
     anew = present is not None and present.gone_at is not None and node.first_seen_at > present.gone_at
     if present is not None and anew:
@@ -349,6 +363,8 @@ def _write(connection: Connection, node: Node, present: Row[Any] | None, now: da
     }
     if anew:
         values["drain_asked_at"] = None
+    if anew or present is None or given_up:
+        values["given_up"] = given_up
     if present is None:
         connection.execute(insert(NODES).values(node_id=node.node_id, **values))
     else:

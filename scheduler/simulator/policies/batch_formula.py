@@ -1,9 +1,11 @@
-"""Azure Batch's own autoscaling: a formula of the documented kinds, evaluated as the service does at its interval."""
+"""Azure Batch's own autoscaling: formulas, evaluated as the service does at its interval on samples that it takes."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from types import MappingProxyType
 
 from scheduler.formula.check import read
 from scheduler.formula.evaluate import evaluate
@@ -30,13 +32,24 @@ _SHAPES = {
     " $TargetDedicatedNodes = {most}nodes); $NodeDeallocationOption = taskcompletion;",
 }
 
+_METRICS: Mapping[str, Callable[[Observation], float]] = MappingProxyType(
+    {
+        "$ActiveTasks": lambda seen: float(seen.waiting),
+        "$RunningTasks": lambda seen: float(seen.running),
+        "$PendingTasks": lambda seen: float(seen.waiting + seen.running),
+    }
+)
+
 
 @dataclass(frozen=True, slots=True)
 class FormulaState:
-    """The samples of the window, newest last, the target that was set last, and when the formula runs next."""
+    """Samples of the window, newest last, the target that was set last, and when the formula runs next.
+
+    `taken` is when each was taken, `rows` have a value of each metric.
+    """
 
     taken: tuple[int, ...] = ()
-    values: tuple[float, ...] = ()
+    rows: tuple[tuple[float, ...], ...] = ()
     target: int = 0
     due: float = 0.0
 
@@ -68,41 +81,79 @@ class BatchFormula:
 
     def decide(self, seen: Observation, state: FormulaState) -> tuple[Orders, FormulaState]:
         """Take a sample, and evaluate the formula when it is due."""
-        taken, values = self._sampled(seen, state)
-        due = state.due
-        if seen.now >= due + SAMPLE_PERIOD:
-            # It slept while there was nothing to do; the service went on, and evaluates at its next regular time.
-            due = math.ceil(seen.now / self.evaluation) * self.evaluation
-        if seen.now < due:
-            return Orders(wake_at=due), FormulaState(taken, values, state.target, due)
-        samples = MetricSamples([_FIRST_TICK + second * TICKS_PER_SECOND for second in taken], values)
-        pool = Pool(
-            current_dedicated=seen.alive + seen.draining,
-            target_dedicated=state.target,
-            task_slots_per_node=seen.slots_per_node,
-            samples={"$PendingTasks": samples},
-        )
-        run = evaluate(_formula(self.text(seen.max_nodes)), pool, _EPOCH + timedelta(seconds=seen.now), lambda: 0.5)
-        due = (math.floor(seen.now / self.evaluation) + 1) * self.evaluation
-        target = bounded(seen, run.target_dedicated)
-        orders = resize(seen, target)
-        quiet = not orders.changes and not any(values) and not seen.alive
-        if not orders.changes and not quiet:
-            orders = Orders(wake_at=due)
-        return orders, FormulaState(taken, values, target, due)
+        return _step(seen, state, self.text(seen.max_nodes), ("$PendingTasks",), self.evaluation, self.window)
 
-    def _sampled(self, seen: Observation, state: FormulaState) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        """Add this sample, and those between: what was seen last held until now, or this would have been asked."""
-        period = SAMPLE_PERIOD
-        now = int(seen.now // period) * period
-        oldest = now - int(self.window) - period
-        kept = [pair for pair in zip(state.taken, state.values, strict=True) if pair[0] > oldest]
-        if state.taken:
-            between = range(max(state.taken[-1] + period, oldest // period * period + period), now, period)
-            kept += [(second, state.values[-1]) for second in between]
-        if not state.taken or now > state.taken[-1]:
-            kept.append((now, float(seen.waiting + seen.running)))
-        return tuple([second for second, _ in kept]), tuple([value for _, value in kept])
+
+@dataclass(frozen=True, slots=True)
+class GivenFormula:
+    """Any formula, on samples of `metrics` as far back as `window`; `spot`: it sizes Spot nodes, not dedicated ones."""
+
+    text: str
+    evaluation: float
+    window: float
+    metrics: tuple[str, ...] = ("$ActiveTasks", "$RunningTasks")
+    spot: bool = False
+    interval: float | None = float(SAMPLE_PERIOD)
+    name: str = "formula"
+    detail: Detail = Detail.COUNTS
+
+    def start(self) -> FormulaState:
+        """Begin with an empty history."""
+        return FormulaState()
+
+    def decide(self, seen: Observation, state: FormulaState) -> tuple[Orders, FormulaState]:
+        """Take a sample, and evaluate the formula when it is due."""
+        return _step(seen, state, self.text, self.metrics, self.evaluation, self.window, spot=self.spot)
+
+
+def _step(
+    seen: Observation,
+    state: FormulaState,
+    text: str,
+    metrics: tuple[str, ...],
+    evaluation: float,
+    window: float,
+    *,
+    spot: bool = False,
+) -> tuple[Orders, FormulaState]:
+    taken, rows = _sampled(seen, state, metrics, window)
+    due = state.due
+    if seen.now >= due + SAMPLE_PERIOD:
+        # It slept while there was nothing to do; the service went on, and evaluates at its next regular time.
+        due = math.ceil(seen.now / evaluation) * evaluation
+    if seen.now < due:
+        return Orders(wake_at=due), FormulaState(taken, rows, state.target, due)
+    ticks = [_FIRST_TICK + second * TICKS_PER_SECOND for second in taken]
+    samples = {
+        name: MetricSamples(ticks, values) for name, values in zip(metrics, zip(*rows, strict=True), strict=True)
+    }
+    sizes = (seen.alive + seen.draining, state.target)
+    (low_priority, target_low), (dedicated, target) = (sizes, (0, 0)) if spot else ((0, 0), sizes)
+    pool = Pool(dedicated, low_priority, target, target_low, seen.slots_per_node, samples)
+    run = evaluate(_formula(text), pool, _EPOCH + timedelta(seconds=seen.now), lambda: 0.5)
+    due = (math.floor(seen.now / evaluation) + 1) * evaluation
+    target = bounded(seen, run.target_low_priority if spot else run.target_dedicated)
+    orders = resize(seen, target)
+    quiet = not orders.changes and not any(map(any, rows)) and not seen.alive
+    if not orders.changes and not quiet:
+        orders = Orders(wake_at=due)
+    return orders, FormulaState(taken, rows, target, due)
+
+
+def _sampled(
+    seen: Observation, state: FormulaState, metrics: tuple[str, ...], window: float
+) -> tuple[tuple[int, ...], tuple[tuple[float, ...], ...]]:
+    """Add this sample, and those between: what was seen last held until now, or this would have been asked."""
+    period = SAMPLE_PERIOD
+    now = int(seen.now // period) * period
+    oldest = now - int(window) - period
+    kept = [pair for pair in zip(state.taken, state.rows, strict=True) if pair[0] > oldest]
+    if state.taken:
+        between = range(max(state.taken[-1] + period, oldest // period * period + period), now, period)
+        kept += [(second, state.rows[-1]) for second in between]
+    if not state.taken or now > state.taken[-1]:
+        kept.append((now, tuple([_METRICS[name](seen) for name in metrics])))
+    return tuple([second for second, _ in kept]), tuple([row for _, row in kept])
 
 
 @lru_cache(maxsize=64)

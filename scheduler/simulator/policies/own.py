@@ -1,6 +1,7 @@
 """Our own decision inside the simulator: its real inputs are made from what is seen, its plan becomes orders."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -9,12 +10,13 @@ from statistics import median_high
 
 from scheduler.autoscale.assess import BACK_OFF
 from scheduler.autoscale.decide import decide
-from scheduler.autoscale.idle import idle_limit
+from scheduler.autoscale.keeping import keeping
+from scheduler.autoscale.levels import PoolHistory, observed
 from scheduler.autoscale.plan import Action, Drain, GroupFleet, GroupHistory, Hold, Remove, ScaleOut, Undrain
 from scheduler.dispatch.run_times import POOL_SPAN, moving_mean
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, PoolDemand
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
 from scheduler.simulator.interface import Detail, NodeView, Observation, Orders
 from scheduler.simulator.world import World
 
@@ -36,6 +38,7 @@ class OwnState:
     histories: Mapping[GroupKey, GroupHistory]
     mean_run: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     boots: Mapping[GroupKey, tuple[float, ...]] = field(default_factory=dict)
+    learned: Mapping[str, PoolHistory] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,34 +81,51 @@ class OwnPolicy:
         }
         fleet = tuple([_fleet(group, one) for group, one in zip(self.groups, seen, strict=True)])
         demand = {pool: _demand(one, means.get(pool)) for pool, one in pools.items()}
-        plan = decide(self.policies, demand, fleet, histories, now)
+        learned = {
+            pool: observed(state.learned.get(pool, PoolHistory()), one.active_tasks + one.running_tasks, now)
+            for pool, one in demand.items()
+        }
+        plan = decide(self.policies, demand, fleet, histories, now, learned=learned)
         actions: dict[GroupKey, list[Action]] = {group.key: [] for group in self.groups}
         for action in plan.actions:
             actions[action.group].append(action)
             if isinstance(action, ScaleOut):
                 histories[action.group] = replace(histories[action.group], ordered_at=now)
+        slots = Counter[str]()
+        for group, one in zip(self.groups, seen, strict=True):
+            slots[group.key.pool] += one.alive * group.task_slots
         orders = tuple(
             [
-                _orders(actions[group.key], self._again_at(one, histories[group.key], self.policies[group.key.pool]))
+                _orders(
+                    actions[group.key],
+                    self._again_at(group, one, histories[group.key], learned[group.key.pool], slots[group.key.pool]),
+                )
                 for group, one in zip(self.groups, seen, strict=True)
             ]
         )
-        return orders, OwnState(histories, means, boots)
+        return orders, OwnState(histories, means, boots, learned)
 
-    def _again_at(self, seen: Observation, history: GroupHistory, policy: ScalingPolicy) -> float | None:
+    def _again_at(
+        self, group: NodeGroup, seen: Observation, history: GroupHistory, learned: PoolHistory, slots: int
+    ) -> float | None:
         """Give the first time at which a deadline passes that the decision looks at."""
         if not self.skips:
             return None
+        policy = self.policies[group.key.pool]
         boot = policy.boot_deadline.total_seconds()
-        # Nodes are drained by how long they have been idle, and a short pool buys: both may change at each deadline.
-        idle = idle_limit(policy, history.boot_time).limit.total_seconds()
-        times = [since + idle for since in seen.idle_since]
+        times: list[float] = []
+        if seen.idle_since:
+            # Of a group's idle nodes the longest idle goes first, and the others are looked at once it has gone.
+            since = _instant(seen.idle_since[0])
+            kept = keeping(policy, learned, history.boot_time, since, slots - group.task_slots + 1)
+            times.append(_seconds(kept.until))
         times += [since + boot for since in seen.booting_since]
         times += [node.requested_at + boot for node in seen.nodes if node.phase == "draining" and node.ready_at is None]
         if seen.oldest_waiting_at is not None:
-            # A task is overdue only when it has waited for longer than both together.
+            # A task is overdue only when it has waited for longer than both together; scale-in looks a boot ahead.
             overdue_at = seen.oldest_waiting_at + policy.acceptable_wait.total_seconds() + boot
-            times.append(math.nextafter(overdue_at, math.inf))
+            horizon = (history.boot_time or UNMEASURED_BOOT).total_seconds()
+            times += [math.nextafter(overdue_at - ahead, math.inf) for ahead in (0.0, horizon)]
         if history.refused_at is not None and history.refused_kind is not None:
             times.append(_seconds(history.refused_at + BACK_OFF[history.refused_kind]))
         if history.failed_boot_at is not None:

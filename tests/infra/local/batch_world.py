@@ -98,7 +98,7 @@ def start_task(command: str, **properties: Any) -> dict[str, Any]:
     return {"commandLine": f"/bin/bash -c '{command}'", "waitForSuccess": True, **properties}
 
 
-def eventually(holds: Callable[[], object], seconds: float = 15.0) -> None:
+def eventually(holds: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + seconds
     while not holds():

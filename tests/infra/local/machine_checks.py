@@ -16,7 +16,7 @@ def processes(running: RunningAzure, key: str) -> list[psutil.Process]:
     return [process for process, _ in marked(of_instance(key, running.layout.instances / key / "root"))]
 
 
-def eventually(holds: Callable[[], object], seconds: float = 15.0) -> None:
+def eventually(holds: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until something holds; fail when it does not."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -23,7 +23,7 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
 
 def ended(machines: Machines) -> int | None:
     """How the run of machine m ended, waited for."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         code = machines.ending("m", BOOT)
         if code is not None:

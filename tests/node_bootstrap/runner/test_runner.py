@@ -46,7 +46,7 @@ from node_bootstrap.runner.settings import RunnerSettings
 from tests.node_bootstrap.runner.fake_azure import Answer, FakeAzure
 from tests.node_bootstrap.runner.processes import processes_of
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 PROJECT = Path(__file__).parents[3]
 
 START = """
@@ -429,9 +429,12 @@ def test_an_outage_of_storage_loses_nothing(node: Node) -> None:
         return (503, {"x-ms-error-code": "ServerBusy"}, b"") if state["down"] and path.startswith("/blob") else None
 
     node.azure.fault = fault
-    node.hand_out(script(node, "import time; time.sleep(0.5)"), 10)
+    go = node.settings.root / "go"
+    text = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.02)"
+    node.hand_out(script(node, text), 10)
     node.wait(lambda: bool(node.events))
     state["down"] = True
+    go.touch()
     time.sleep(2.0)
     assert node.reports() == {}
     state["down"] = False

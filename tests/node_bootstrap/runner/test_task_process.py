@@ -100,7 +100,7 @@ def test_the_wall_clock_limit_kills_the_tree(tmp_path: Path) -> None:
     text = "import subprocess, time; subprocess.Popen(['sleep', '600'], start_new_session=True); time.sleep(600)"
     started = time.monotonic()
     ending = TaskProcess().run(python(tmp_path, text, limit_seconds=0.7), RULES)
-    assert 0.6 < time.monotonic() - started < 5.0
+    assert 0.6 < time.monotonic() - started < 60
     assert (ending.outcome, ending.exit_code) == (Outcome.RETRYABLE, 137)
     assert ending.reason == "stopped after its wall-clock limit of 0.7 s"
 
@@ -142,7 +142,7 @@ def test_leftovers_of_an_earlier_runner_are_ended(tmp_path: Path) -> None:
     while not processes_of(tmp_path):
         time.sleep(0.01)
     end_marked(f"{tmp_path}/")
-    thread.join(5.0)
+    thread.join(60)
     assert not thread.is_alive()
 
 

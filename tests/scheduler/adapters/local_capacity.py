@@ -26,7 +26,7 @@ class LocalCloud:
     def settle(self) -> None:
         """Let everything under way come to its end."""
         store = self.running.azure.store
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while unfinished := store.unfinished():
             assert time.monotonic() < deadline
             for operation in unfinished:

@@ -314,7 +314,7 @@ def test_other_refusals_are_told_apart_at_once(
     with pytest.raises(expected) as caught:
         real.raise_to(GROUP, view, 1)
     assert type(caught.value) is expected
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 30
 
 
 def test_an_unreachable_resource_manager_is_unknown() -> None:

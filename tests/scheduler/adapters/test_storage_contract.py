@@ -241,7 +241,7 @@ def test_an_unreachable_account_is_unknown_and_soon_known_to_be() -> None:
     blobs = AzureBlobs(UnsignedCredential(), "https://127.0.0.1:9/account")
     with pytest.raises(UnavailableError, match="nothing is known"):
         blobs.list(OUTPUTS, "")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     blobs.close()
 
 

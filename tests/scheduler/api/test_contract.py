@@ -463,4 +463,4 @@ def test_nobody_there_is_unavailable() -> None:
     assert isinstance(raised.value, MillpondError)
     assert "http://127.0.0.1:9" in str(raised.value)
     assert "millpond scheduler run" in str(raised.value)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from scheduler.autoscale.decide import decide
+from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Drain, GroupFleet, GroupHistory, Plan, Remove, ScaleOut, Undrain
 from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, PoolDemand
 from scheduler.policy import ScalingPolicy
@@ -73,9 +74,11 @@ def plan_for(
     demand: PoolDemand | None,
     *groups: GroupFleet,
     history: Mapping[GroupKey, GroupHistory] | None = None,
+    learned: PoolHistory | None = None,
 ) -> Plan:
     """Decide for the one pool."""
-    return decide({POOL: policy}, {POOL: demand}, groups, history or {}, NOW)
+    known = {} if learned is None else {POOL: learned}
+    return decide({POOL: policy}, {POOL: demand}, groups, history or {}, NOW, learned=known)
 
 
 def applied(plan: Plan, groups: tuple[GroupFleet, ...]) -> tuple[GroupFleet, ...]:

@@ -25,7 +25,8 @@ MINUTE = timedelta(minutes=1)
 MAIN = group()
 SPARE = group("spare", most=3)
 OLD = group(generation="g0", current=False)
-POLICY = ScalingPolicy(max_nodes=10)
+# Slots are counted by the acceptable wait alone, and nodes go after five minutes.
+POLICY = ScalingPolicy(max_nodes=10, waiting_cost=0, idle_timeout=5 * MINUTE)
 # Recent orders are still expected.
 EXPECTED = {MAIN.key: GroupHistory(ordered_at=NOW - MINUTE)}
 
@@ -104,6 +105,12 @@ CASES = [
         [("Undrain", "main/g1", 2, ReasonKind.NEEDED_AGAIN), ("ScaleOut", "main/g1", 2, ReasonKind.BACKLOG)],
     ),
     Case(
+        "an idle node stays if a waiting task will be overdue, and want it, before another could boot",
+        work(10, 4, 1.0, waited=20 * MINUTE),
+        (fleet(MAIN, *(node(n, held=("m1", "m2")) for n in (1, 2)), node(3, idle=10 * MINUTE)),),
+        [("Hold", "main/g1", 0, ReasonKind.ENOUGH)],
+    ),
+    Case(
         "an idle node goes after its time",
         work(),
         (fleet(MAIN, node(1, idle=5 * MINUTE), node(2, idle=4 * MINUTE)),),
@@ -151,6 +158,7 @@ CASES = [
             ),
         ),
         [
+            ("Remove", "main/g1", 1, ReasonKind.NOT_NEEDED),
             ("Remove", "main/g1", 1, ReasonKind.DRAINED),
             ("Remove", "main/g1", 2, ReasonKind.BOOT_FAILED),
             ("Remove", "main/g1", 1, ReasonKind.LOST),
@@ -275,8 +283,9 @@ def test_reasons_have_the_numbers() -> None:
     (action,) = plan_for(POLICY, work(100, 2), fleet(MAIN, node(1, held=("a", "b")))).actions
     assert isinstance(action, ScaleOut)
     assert action.reason.sentence == (
-        "100 waiting and 2 running tasks of about 60 s each are 6060 s of work, to be begun within 300 s: "
-        "21 slots; nodes that serve or boot: 1, with 2 slots each; 9 more asked for; no more, since "
+        "100 waiting and 2 running tasks of about 60 s each are 6060 s of work; to be begun within 300 s it "
+        "needs 19 slots more, and beside a boot of 120 s 0 are worth their price: 21 slots; "
+        "nodes that serve or boot: 1, with 2 slots each; 9 more asked for; no more, since "
         "the group render/main/g1 takes no more nodes now, and the pool is at its maximum of 10 nodes"
     )
 

@@ -1,233 +1,306 @@
 """What holds of the decision in every situation."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.autoscale.assess import assess
-from scheduler.autoscale.plan import Drain, GroupFleet, GroupHistory, Hold, Plan, ReasonKind, Remove, ScaleOut, Undrain
-from scheduler.errors import CapacityErrorKind
-from scheduler.model import GroupKey, Node, NodeGroup, NodePhase, PoolDemand
-from scheduler.policy import ScalingPolicy
-from tests.scheduler.autoscale.fleets import NOW, after, applied, group, node, plan_for
-
-SPANS = st.sampled_from([timedelta(0), timedelta(seconds=30), timedelta(minutes=6), timedelta(minutes=20)])
-DEMANDS = st.builds(
-    PoolDemand,
-    active_tasks=st.integers(0, 200),
-    running_tasks=st.integers(0, 60),
-    mean_task_seconds=st.none() | st.floats(0.1, 10_000),
-    oldest_active_at=st.none() | SPANS.map(lambda span: NOW - 2 * span),
+from scheduler.autoscale.assess import BACK_OFF
+from scheduler.autoscale.decide import decide
+from scheduler.autoscale.plan import (
+    Action,
+    Drain,
+    GroupFleet,
+    Hold,
+    Plan,
+    ReasonKind,
+    Remove,
+    ScaleOut,
+    Undrain,
 )
-POLICIES = st.tuples(st.integers(0, 6), st.integers(0, 12)).map(
-    lambda pair: ScalingPolicy(min_nodes=min(pair), max_nodes=max(pair))
-)
-HISTORIES = st.builds(
-    GroupHistory,
-    failed_boots=st.integers(0, 4),
-    failed_boot_at=SPANS.map(lambda span: NOW - span),
-    refused_at=st.none() | SPANS.map(lambda span: NOW - span),
-    refused_kind=st.sampled_from(CapacityErrorKind),
-    ordered_at=st.none() | SPANS.map(lambda span: NOW - span),
-)
-Situation = tuple[tuple[GroupFleet, ...], dict[GroupKey, GroupHistory]]
+from scheduler.model import GroupKey, NodePhase, PoolDemand
+from scheduler.policy import UNMEASURED_BOOT
+from tests.scheduler.autoscale.fleets import NOW, POOL
+from tests.scheduler.autoscale.situations import Situation, quiet, situations
 
 
-@st.composite
-def members(draw: st.DrawFn, owner: NodeGroup, number: int, *, asked: bool) -> Node:
-    """Draw a node in any phase that its life allows; a person may have asked for it to go."""
-    phase = draw(st.sampled_from(NodePhase))
-    ready = phase is not NodePhase.BOOTING and (phase is not NodePhase.LOST or draw(st.booleans()))
-    busy = phase in {NodePhase.WORKING, NodePhase.DRAINING, NodePhase.LOST} and draw(st.booleans())
-    idle = draw(SPANS) if phase is NodePhase.WORKING and not busy else None
-    held = ("m1", "m2")[: owner.task_slots] if busy else ()
-    drawn = node(number, phase, owner, idle=idle, age=draw(SPANS), held=held, ready=ready)
-    return replace(drawn, drain_asked_at=NOW) if asked and draw(st.integers(0, 4)) == 0 else drawn
-
-
-@st.composite
-def situations(draw: st.DrawFn, *, retired: bool = True, known: bool = False) -> Situation:
-    """Draw groups of one pool in any state, with their histories; `retired`: some nodes may have to go."""
-    owners = [group(most=draw(st.integers(0, 10)))]
-    if draw(st.booleans()):
-        owners.append(group("spare", slots=draw(st.integers(1, 4)), most=draw(st.integers(0, 4))))
-    if retired and draw(st.booleans()):
-        owners.append(group(generation="g0", current=False))
-    groups = []
-    for owner in owners:
-        nodes = tuple(draw(members(owner, number, asked=retired)) for number in range(draw(st.integers(0, 6))))
-        kept = sum(each.phase not in {NodePhase.REMOVING, NodePhase.GONE} for each in nodes)
-        unknown = None if known else draw(st.none() | st.just("throttled"))
-        groups.append(GroupFleet(owner, nodes, kept + draw(st.integers(0, 3)), unknown))
-    return tuple(groups), {owner.key: draw(HISTORIES) for owner in owners}
-
-
-def total_asked_for(
-    policy: ScalingPolicy, groups: tuple[GroupFleet, ...], history: Mapping[GroupKey, GroupHistory]
-) -> dict[GroupKey, int]:
-    """Machines that each group has or will have."""
-    return {each.group.key: assess(each, history[each.group.key], policy, NOW).asked_for for each in groups}
-
-
-def serving(policy: ScalingPolicy, groups: tuple[GroupFleet, ...], history: Mapping[GroupKey, GroupHistory]) -> int:
-    """Slots of current groups that serve or will soon."""
-    return sum(
-        assess(each, history[each.group.key], policy, NOW).serving_slots for each in groups if each.group.current
-    )
-
-
-def quiet(plan: Plan) -> bool:
-    """Whether a plan changes nothing."""
-    return all(isinstance(action, Hold) for action in plan.actions)
-
-
-@given(POLICIES, st.none() | DEMANDS, situations())
-def test_every_group_appears_with_a_reason(policy: ScalingPolicy, demand: PoolDemand | None, now: Situation) -> None:
-    """Every group has an action, a hold stands alone, and every reason has a sentence."""
-    groups, history = now
-    plan = plan_for(policy, demand, *groups, history=history)
-    assert {action.group for action in plan.actions} == {each.group.key for each in groups}
+@given(situations())
+def test_every_group_appears_with_a_reason(now: Situation) -> None:
+    """Every group has an action, a hold stands alone, every reason has a sentence, and no action is about nothing."""
+    plan = now.plan()
+    assert {action.group for action in plan.actions} == {each.group.key for each in now.groups}
     held = [action.group for action in plan.actions if isinstance(action, Hold)]
     acted = {action.group for action in plan.actions if not isinstance(action, Hold)}
     assert len(held) == len(set(held))
     assert acted.isdisjoint(held)
     assert all(action.reason.sentence for action in plan.actions)
+    assert all(_size(action) > 0 for action in plan.actions if not isinstance(action, Hold))
 
 
-@given(POLICIES, DEMANDS, situations())
-def test_bounds_hold(policy: ScalingPolicy, demand: PoolDemand, now: Situation) -> None:
+def _size(action: Action) -> int:
+    match action:
+        case Hold():
+            return 0
+        case ScaleOut():
+            return action.count
+        case _:
+            return len(action.nodes)
+
+
+@given(situations())
+def test_bounds_hold(now: Situation) -> None:
     """A plan never takes a group or the pool above its maximum, and never drains below the minimum."""
-    groups, history = now
-    plan = plan_for(policy, demand, *groups, history=history)
-    before = total_asked_for(policy, groups, history)
-    grown = total_asked_for(policy, applied(plan, groups), history)
-    most = {each.group.key: each.group.max_nodes for each in groups}
-    for key in before:
-        assert grown[key] <= max(before[key], most[key])
+    plan, later = now.plan(), now.carried_out()
+    for before, grown in zip(now.assessed, later.assessed, strict=True):
+        assert grown.asked_for <= max(before.asked_for, before.group.max_nodes)
     if any(isinstance(action, ScaleOut) for action in plan.actions):
-        assert sum(grown.values()) <= policy.max_nodes
+        assert sum(each.asked_for for each in later.assessed) <= now.policy.max_nodes
     if any(isinstance(action, Drain) and action.reason.kind is ReasonKind.IDLE for action in plan.actions):
-        left = [each for each in applied(plan, groups) if each.group.current]
-        assert sum(assess(each, history[each.group.key], policy, NOW).serving for each in left) >= policy.min_nodes
+        assert sum(each.serving for each in later.assessed if each.group.current) >= now.policy.min_nodes
 
 
-@given(POLICIES, DEMANDS, situations())
-def test_only_what_may_go_goes(policy: ScalingPolicy, demand: PoolDemand, now: Situation) -> None:
+@given(situations(known=True))
+def test_the_minimum_is_asked_for(now: Situation) -> None:
+    """Below the minimum as many are taken back and asked for as there is room; what has to go first, goes first."""
+    plan, later = now.plan(), now.carried_out()
+    if any(isinstance(action, Drain) for action in plan.actions):
+        return
+    current = [each for each in later.assessed if each.group.current]
+    lacks = sum(each.serving for each in current) < now.policy.min_nodes
+    full = sum(each.asked_for for each in later.assessed) >= now.policy.max_nodes
+    closed = all(
+        before.room == 0 or grown.asked_for - before.asked_for == before.room
+        for before, grown in zip(now.assessed, later.assessed, strict=True)
+        if before.group.current
+    )
+    assert not lacks or full or closed
+
+
+@given(situations())
+def test_no_more_is_asked_for_than_there_are_tasks(now: Situation) -> None:
+    """Nodes are bought for tasks that there are or for the minimum, the last one of an order too."""
+    bought = [action for action in now.plan().actions if isinstance(action, ScaleOut)]
+    if not bought:
+        return
+    slots = {each.group.key: each.group.task_slots for each in now.groups}
+    tasks = now.demand.active_tasks + now.demand.running_tasks
+    later = now.carried_out()
+    serving = sum(each.serving for each in later.assessed if each.group.current)
+    assert later.slots - slots[bought[-1].group] < tasks or serving <= now.policy.min_nodes
+
+
+@given(situations())
+def test_only_what_may_go_goes(now: Situation) -> None:
     """Removed nodes are drained, lost or failed to boot; groups unread are held.
 
     Scale-in drains idle nodes only, besides those that a person asked to go, which are never taken back.
     """
-    groups, history = now
-    plan = plan_for(policy, demand, *groups, history=history)
-    nodes = {member.node_id: member for each in groups for member in each.nodes}
-    unknown = {each.group.key for each in groups if each.unknown is not None}
-    retired = {each.group.key for each in groups if not each.group.current}
+    plan, nodes = now.plan(), now.nodes
+    unknown = {each.group.key for each in now.groups if each.unknown is not None}
+    retired = {each.group.key for each in now.groups if not each.group.current}
     for action in plan.actions:
         assert isinstance(action, Hold) or action.group not in unknown
-        if isinstance(action, Remove):
-            for name in action.nodes:
-                phase = nodes[name].phase
-                never_ready = nodes[name].ready_at is None and nodes[name].first_seen_at <= NOW - policy.boot_deadline
-                assert phase in {NodePhase.DRAINED, NodePhase.LOST} or never_ready
+        assert not isinstance(action, ScaleOut | Undrain) or action.group not in retired
         if isinstance(action, Drain) and action.group not in retired:
             asked = action.reason.kind is ReasonKind.ASKED_FOR
             assert all((nodes[name].drain_asked_at is not None) == asked for name in action.nodes)
-            idle = (nodes[name].phase is NodePhase.WORKING and not nodes[name].held for name in action.nodes)
-            assert asked or all(idle)
         if isinstance(action, Undrain):
-            assert action.group not in retired
             assert all(nodes[name].drain_asked_at is None for name in action.nodes)
             assert all(nodes[name].phase in {NodePhase.DRAINING, NodePhase.DRAINED} for name in action.nodes)
     names = [name for action in plan.actions if not isinstance(action, Hold | ScaleOut) for name in action.nodes]
     assert len(names) == len(set(names))
 
 
-@given(POLICIES, DEMANDS, situations())
-def test_whom_a_person_asks_to_go_goes(policy: ScalingPolicy, demand: PoolDemand, now: Situation) -> None:
+@given(situations())
+def test_a_busy_node_is_never_picked(now: Situation) -> None:
+    """A node that holds a message is drained only where its generation or a person says so, removed only when lost.
+
+    Scale-in looks at what was seen and nothing else: the node works, and has been idle for some time up to now.
+    """
+    nodes = now.nodes
+    for action in now.plan().actions:
+        for name in action.nodes if isinstance(action, Drain | Remove) else ():
+            member = nodes[name]
+            if isinstance(action, Remove):
+                never_ready = member.ready_at is None and member.first_seen_at <= NOW - now.policy.boot_deadline
+                unneeded = action.reason.kind is ReasonKind.NOT_NEEDED and member.phase is NodePhase.BOOTING
+                assert member.phase in {NodePhase.DRAINED, NodePhase.LOST} or never_ready or unneeded
+                assert not member.held or member.phase is NodePhase.LOST
+            elif action.reason.kind not in {ReasonKind.RETIRED, ReasonKind.ASKED_FOR}:
+                assert member.phase is NodePhase.WORKING
+                assert not member.held
+                assert member.idle_since is not None
+                assert member.idle_since < NOW
+
+
+@given(situations())
+def test_whom_a_person_asks_to_go_goes(now: Situation) -> None:
     """A node that a person asked to go is drained whatever the work and the minimum, where its group could be read."""
-    groups, history = now
-    drained = {
-        name
-        for action in plan_for(policy, demand, *groups, history=history).actions
-        if isinstance(action, Drain | Remove)
-        for name in action.nodes
-    }
-    for each in groups:
+    drained = {name for action in now.plan().actions if isinstance(action, Drain | Remove) for name in action.nodes}
+    for each in now.groups:
         for member in each.nodes:
             serves = member.phase in {NodePhase.WORKING, NodePhase.BOOTING}
             if each.unknown is None and serves and member.drain_asked_at is not None:
                 assert member.node_id in drained
 
 
-@given(POLICIES, DEMANDS, situations())
-def test_a_plan_never_buys_and_drains(policy: ScalingPolicy, demand: PoolDemand, now: Situation) -> None:
+@given(situations())
+def test_a_plan_never_buys_and_drains(now: Situation) -> None:
     """No plan has both a scale-out and a drain for the pool."""
-    groups, history = now
-    kinds = {type(action) for action in plan_for(policy, demand, *groups, history=history).actions}
+    kinds = {type(action) for action in now.plan().actions}
     assert not {ScaleOut, Drain} <= kinds
 
 
-@given(POLICIES, situations())
-def test_unknown_demand_holds(policy: ScalingPolicy, now: Situation) -> None:
-    """Where the work could not be read, every group is held."""
-    groups, history = now
-    assert quiet(plan_for(policy, None, *groups, history=history))
+@given(situations())
+def test_what_drains_is_taken_back_before_any_is_bought(now: Situation) -> None:
+    """Where nodes are bought, none of a current group that could be read goes on draining, unless it was asked to."""
+    plan = now.plan()
+    if not any(isinstance(action, ScaleOut) for action in plan.actions):
+        return
+    taken_back = {name for action in plan.actions if isinstance(action, Undrain) for name in action.nodes}
+    for each in now.assessed:
+        if each.group.current and each.unknown is None:
+            for member in each.draining + each.drained:
+                assert member.node_id in taken_back or member.drain_asked_at is not None
 
 
-@given(POLICIES, DEMANDS, situations())
-def test_the_same_demand_settles(policy: ScalingPolicy, demand: PoolDemand, now: Situation) -> None:
+@given(situations())
+def test_a_set_that_refused_is_left_alone_for_a_time(now: Situation) -> None:
+    """Within the back-off of its kind nothing is asked of a set; after boots that failed, one node at a time."""
+    for action in now.plan().actions:
+        if not isinstance(action, ScaleOut):
+            continue
+        past = now.history[action.group]
+        if past.refused_at is not None and past.refused_kind is not None:
+            assert past.refused_at + BACK_OFF[past.refused_kind] <= NOW
+        if past.failed_boots >= now.policy.max_failed_boots and past.failed_boot_at is not None:
+            assert past.failed_boot_at + now.policy.boot_deadline <= NOW
+            assert action.count == 1
+
+
+@given(situations(), st.booleans())
+def test_unknown_demand_holds(now: Situation, missing: bool) -> None:
+    """Where the work could not be read, every group is held, whatever else is to be done."""
+    demand: dict[str, PoolDemand | None] = {} if missing else {POOL: None}
+    plan = decide({POOL: now.policy}, demand, now.groups, now.history, NOW)
+    assert quiet(plan)
+    assert all(action.reason.kind is ReasonKind.UNKNOWN_DEMAND for action in plan.actions)
+
+
+@given(situations())
+def test_without_what_could_not_be_read_there_is_enough(now: Situation) -> None:
+    """Nodes go for idleness only while the groups that could be read have slots for all that runs, by themselves."""
+    plan = now.plan()
+    if any(isinstance(action, Drain) and action.reason.kind is ReasonKind.IDLE for action in plan.actions):
+        later = now.carried_out()
+        readable = replace(later, groups=tuple(each for each in later.groups if each.unknown is None))
+        on_retired = sum(
+            len(member.held)
+            for each in now.groups
+            if not each.group.current
+            for member in each.nodes
+            if member.phase is not NodePhase.GONE
+        )
+        assert readable.slots >= now.demand.running_tasks - on_retired
+
+
+@given(situations())
+def test_the_same_demand_settles(now: Situation) -> None:
     """Plans carried out one after another for the same demand come to rest, and none undoes another.
 
-    Two may follow the first: an order put off until nodes that are to go drain, and, with groups of unequal slots, the
-    drain of small idle nodes that a large one taken back makes needless.
+    One may follow the first for an order put off until nodes that are to go drain; and with groups of unequal slots,
+    one each for the small idle nodes that a large one taken back makes needless.
     """
-    groups, history = now
     drained: set[str] = set()
-    for _ in range(3):
-        plan = plan_for(policy, demand, *groups, history=history)
-        for action in plan.actions:
+    for _ in range(4):
+        for action in now.plan().actions:
             if isinstance(action, Undrain):
                 assert drained.isdisjoint(action.nodes)
             if isinstance(action, Drain):
                 drained.update(action.nodes)
-        groups, history = applied(plan, groups), after(plan, history)
-    assert quiet(plan_for(policy, demand, *groups, history=history))
+        now = now.carried_out()
+    assert quiet(now.plan())
 
 
-@given(POLICIES, DEMANDS, situations(retired=False))
-def test_deciding_again_changes_nothing(policy: ScalingPolicy, demand: PoolDemand, now: Situation) -> None:
+@given(situations(groups=1, retired=False))
+def test_deciding_again_changes_nothing(now: Situation) -> None:
     """With one group and nothing to retire, a plan that is carried out leaves nothing more to do."""
-    groups, history = now
-    first = plan_for(policy, demand, groups[0], history=history)
-    assert quiet(plan_for(policy, demand, *applied(first, groups[:1]), history=after(first, history)))
+    assert quiet(now.carried_out().plan())
 
 
-@given(POLICIES, DEMANDS, st.integers(0, 50), st.integers(0, 50), st.floats(0, 100), situations(retired=False))
-def test_more_work_never_means_fewer_slots(
-    policy: ScalingPolicy, demand: PoolDemand, active: int, running: int, seconds: float, now: Situation
-) -> None:
-    """With more waiting or running tasks, or longer ones, a plan leaves at least as many slots."""
-    groups, history = now
-    more = replace(
-        demand,
-        active_tasks=demand.active_tasks + active,
-        running_tasks=demand.running_tasks + running,
-        mean_task_seconds=None if demand.mean_task_seconds is None else demand.mean_task_seconds + seconds,
+@given(situations(retired=False), st.integers(0, 50) | st.integers(0, 1_000_000))
+def test_more_waiting_tasks_never_mean_fewer_slots(now: Situation, more: int) -> None:
+    """With more waiting tasks a plan leaves at least as many slots."""
+    busier = replace(now, demand=replace(now.demand, active_tasks=now.demand.active_tasks + more))
+    assert now.carried_out().slots <= busier.carried_out().slots
+
+
+@given(situations(retired=False), st.integers(0, 50), st.floats(0, 100))
+def test_more_or_longer_running_tasks_never_mean_fewer_slots(now: Situation, running: int, seconds: float) -> None:
+    """With more running tasks, or longer ones, a plan leaves at least as many slots."""
+    known = now.demand.mean_task_seconds
+    busier = replace(
+        now.demand,
+        running_tasks=now.demand.running_tasks + running,
+        mean_task_seconds=None if known is None else known + seconds,
     )
-    plans = (plan_for(policy, each, *groups, history=history) for each in (demand, more))
-    fewer, enough = (serving(policy, applied(plan, groups), after(plan, history)) for plan in plans)
-    assert fewer <= enough
+    assert now.carried_out().slots <= replace(now, demand=busier).carried_out().slots
 
 
-@given(POLICIES, DEMANDS, situations(), st.randoms(use_true_random=False))
-def test_the_order_of_nodes_does_not_matter(
-    policy: ScalingPolicy, demand: PoolDemand, now: Situation, chance: Random
-) -> None:
+@given(situations(settled=True, retired=False))
+def test_no_scale_in_is_regretted_within_a_boot(now: Situation) -> None:
+    """Where nothing but time goes by, what was drained for idleness is not asked for again within a boot time."""
+    plan, later = now.plan(), now.carried_out()
+    drained = {name for action in plan.actions if isinstance(action, Drain) for name in action.nodes}
+    if not drained:
+        return
+    left = tuple(
+        replace(each, nodes=tuple(member for member in each.nodes if member.node_id not in drained))
+        for each in later.groups
+    )
+    gone = tuple(
+        replace(each, capacity=sum(member.phase is not NodePhase.REMOVING for member in each.nodes)) for each in left
+    )
+    horizon = max(past.boot_time or UNMEASURED_BOOT for past in now.history.values())
+    for part in (0.0, 0.5, 1.0):
+        for groups in (later.groups, gone):
+            then = decide({POOL: now.policy}, {POOL: now.demand}, groups, later.history, NOW + part * horizon)
+            assert not any(isinstance(action, ScaleOut | Undrain) for action in then.actions)
+
+
+@given(situations(), st.randoms(use_true_random=False))
+def test_the_order_of_nodes_does_not_matter(now: Situation, chance: Random) -> None:
     """The same nodes in another order give the same plan."""
-    groups, history = now
-    shuffled = tuple(replace(each, nodes=tuple(chance.sample(each.nodes, len(each.nodes)))) for each in groups)
-    assert plan_for(policy, demand, *groups, history=history) == plan_for(policy, demand, *shuffled, history=history)
+    shuffled = tuple(replace(each, nodes=tuple(chance.sample(each.nodes, len(each.nodes)))) for each in now.groups)
+    assert now.plan() == replace(now, groups=shuffled).plan()
+
+
+@given(situations(), situations(), st.randoms(use_true_random=False))
+def test_pools_do_not_matter_to_each_other_nor_does_their_order(
+    now: Situation, other: Situation, chance: Random
+) -> None:
+    """A pool's actions are those that it gets alone, wherever its groups, rules and work stand among another pool's."""
+    elsewhere = tuple(_moved(each, "other") for each in other.groups)
+    between = [*now.groups, *elsewhere]
+    places = sorted(range(len(between)), key=lambda _: chance.random())
+    # Groups of a pool stay in the order in which they are declared.
+    mine, theirs = iter(now.groups), iter(elsewhere)
+    fleet = tuple(next(mine) if place < len(now.groups) else next(theirs) for place in places)
+    history = [*now.history.items(), *((_elsewhere(key, "other"), past) for key, past in other.history.items())]
+    policies = [(POOL, now.policy), ("other", other.policy)]
+    demands = [(POOL, now.demand), ("other", other.demand)]
+    for each in (history, policies, demands):
+        chance.shuffle(each)
+    plan = decide(dict(policies), dict(demands), fleet, dict(history), NOW)
+    assert Plan(tuple(action for action in plan.actions if action.group.pool == POOL)) == now.plan()
+
+
+def _elsewhere(key: GroupKey, pool: str) -> GroupKey:
+    return replace(key, pool=pool)
+
+
+def _moved(each: GroupFleet, pool: str) -> GroupFleet:
+    key = _elsewhere(each.group.key, pool)
+    nodes = tuple(replace(member, group=key) for member in each.nodes)
+    return replace(each, group=replace(each.group, key=key), nodes=nodes)

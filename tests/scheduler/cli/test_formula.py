@@ -180,3 +180,29 @@ def test_a_wrong_samples_file_is_told_with_its_line(content: str, told: str, tmp
     assert found.exit_code == 2
     assert f"{path}: " in found.stderr
     assert told in found.stderr
+
+
+def test_compile_tells_what_the_formula_costs(tmp_path: Path) -> None:
+    """With a workload, policy and formula are replayed, and the difference stands beside them; JSON has all numbers."""
+    path = tmp_path / "burst.csv"
+    path.write_text("submit_s,run_s\n0,60\n3610,60\noops,1\n", encoding="utf-8")
+    arguments = ("compile", "--set", "default_task_time=1m", "--regret", str(path), "--boot", "2min")
+    told = run(*arguments)
+    assert told.exit_code == 0
+    assert told.stdout == compile_policy(ScalingPolicy()).text
+    assert "burst.csv: line 4" in told.stderr
+    assert "replayed burst: 2 tasks in 6" in told.stderr
+    rows = {line.split("  ")[0].strip(): line.split() for line in told.stderr.splitlines()}
+    assert rows["its formula"][-2:] == ["min", "2"]
+    assert rows["regret"][2].startswith("(")
+    record = json.loads(run(*arguments, "--json").stdout)
+    assert record["text"] == told.stdout
+    assert record["regret"]["policy"]["waits"]["max"] == 120.0
+    assert record["regret"]["formula"]["waits"]["max"] == 410.0
+
+
+def test_compile_refuses_a_workload_that_is_not_there(tmp_path: Path) -> None:
+    """The formula is not written as if it had been replayed."""
+    found = run("compile", "--regret", str(tmp_path / "none.csv"))
+    assert found.exit_code != 0
+    assert not found.stdout

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor
 
 import pytest
 from hypothesis import example, given
@@ -18,16 +18,22 @@ from scheduler.formula.evaluate import evaluate
 from scheduler.formula.parse import parse
 from scheduler.formula.printing import print_formula
 from scheduler.formula.samples import MetricSamples, Pool
-from scheduler.policy import UNMEASURED_IDLE, ScalingPolicy
+from scheduler.policy import ScalingPolicy
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _SPANS = st.integers(1, 7_200_000_000).map(lambda micro: timedelta(microseconds=micro)) | st.integers(1, 3600).map(
     lambda seconds: timedelta(seconds=seconds)
 )
 POLICIES = st.builds(
-    lambda wait, low, more, time, idle: ScalingPolicy(
-        acceptable_wait=wait, min_nodes=low, max_nodes=low + more, default_task_time=time, idle_timeout=idle
+    lambda cost, wait, low, more, time, idle: ScalingPolicy(
+        waiting_cost=cost,
+        acceptable_wait=wait,
+        min_nodes=low,
+        max_nodes=low + more,
+        default_task_time=time,
+        idle_timeout=idle,
     ),
+    st.floats(0, 100),
     _SPANS,
     st.integers(0, 20),
     st.integers(0, 10_000),
@@ -68,10 +74,17 @@ def evaluated(policy: ScalingPolicy, world: World, settings: CompileSettings, la
     return both[::-1] if settings.spot else both
 
 
-def by_the_policy(policy: ScalingPolicy, active: int, running: int, slots: int) -> int:
-    """Count nodes by the policy's words, in whole numbers: its backlog over its wait, between running and all tasks."""
+def by_the_policy(policy: ScalingPolicy, active: int, running: int, slots: int, settings: CompileSettings) -> int:
+    """Count nodes by the policy's words, in whole numbers.
+
+    Its backlog over its wait, and a slot more for the part of the waiting tasks that is worth one, between running and
+    all tasks.
+    """
+    seconds = policy.default_task_time.total_seconds()
+    part = floor(1_000_000 * policy.worth_a_slot(seconds, None, settings.slots or 1))
+    worth = running + ceil(Fraction(active * part, 1_000_000))
     backlog = (active + Fraction(running, 2)) * Fraction(policy.default_task_time / timedelta(microseconds=1))
-    needed = max(running, ceil(backlog / Fraction(policy.acceptable_wait / timedelta(microseconds=1))), 1)
+    needed = max(worth, ceil(backlog / Fraction(policy.acceptable_wait / timedelta(microseconds=1))), 1)
     return ceil(Fraction(min(active + running, needed), slots))
 
 
@@ -94,10 +107,11 @@ def test_a_compiled_formula_is_its_policy(
         expected = world.target
     else:
         active, running = seen[0]
-        idle_samples = max(1, ceil((policy.idle_timeout or UNMEASURED_IDLE) / timedelta(seconds=30)))
+        idle = policy.idle_timeout or policy.restart_cost(None)
+        idle_samples = max(1, ceil(idle / timedelta(seconds=30)))
         busy = max(each for _, each in seen[:idle_samples])
         kept = min(world.current, ceil(Fraction(busy, slots)))
-        expected = max(by_the_policy(policy, active, running, slots), kept)
+        expected = max(by_the_policy(policy, active, running, slots, settings), kept)
     assert evaluated(policy, world, settings, lag) == (within(policy, expected), 0)
 
 
@@ -107,7 +121,7 @@ def test_where_nothing_ended_lately_only_the_policy_counts(
 ) -> None:
     """On a history without change what is approximated (idle nodes) adds nothing, nor does a second evaluation."""
     world = World(current, current, slots, [(active, running)] * 30)
-    expected = within(policy, by_the_policy(policy, active, running, settings.slots or slots))
+    expected = within(policy, by_the_policy(policy, active, running, settings.slots or slots, settings))
     assert evaluated(policy, world, settings, 0) == (expected, 0)
     assert evaluated(policy, World(expected, expected, slots, world.history), settings, 0) == (expected, 0)
 
@@ -126,7 +140,7 @@ def test_a_compiled_formula_is_within_the_limits(policy: ScalingPolicy, settings
     compiled = compile_policy(policy, settings)
     tree = read(compiled.text)
     assert len(compiled.text.encode()) < 1500
-    assert len(tree.statements) == 12
+    assert len(tree.statements) == 13
     assert compile_policy(policy, settings) == compiled
     assert parse(print_formula(tree)) == tree
     assert [check.name for check in compiled.checks] == [
@@ -145,10 +159,11 @@ def test_the_text_is_this() -> None:
         "$RunningTasks.GetSamplePercent(TimeInterval_Minute * 5));\n"
         "waiting = max(0, $ActiveTasks.GetSample(1));\n"
         "running = max(0, $RunningTasks.GetSample(1));\n"
+        "worth = ceil(waiting * 408248 / 1000000);\n"
         "backlog = ceil((waiting + running / 2) * 1 / 5);\n"
-        "taskSlots = min(waiting + running, max(running, backlog, 1));\n"
+        "taskSlots = min(waiting + running, max(running + worth, backlog, 1));\n"
         "wanted = ceil(taskSlots / $TaskSlotsPerNode);\n"
-        "busy = ceil(max(0, $RunningTasks.GetSample(10)) / $TaskSlotsPerNode);\n"
+        "busy = ceil(max(0, $RunningTasks.GetSample(8)) / $TaskSlotsPerNode);\n"
         "kept = min($CurrentDedicatedNodes, busy);\n"
         "nodes = known > 0 ? max(wanted, kept) : $TargetDedicatedNodes;\n"
         "$TargetDedicatedNodes = max(0, min(10, nodes));\n"

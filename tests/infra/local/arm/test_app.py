@@ -4,6 +4,7 @@ import json
 import ssl
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -203,15 +204,17 @@ def test_what_is_not_there(running: RunningAzure, http: httpx.Client) -> None:
     assert (answer.status_code, _code(answer)) == (404, "ResourceNotFound")
 
 
-def test_an_operation_tells_its_course(running: RunningAzure, http: httpx.Client) -> None:
+def test_an_operation_tells_its_course(running: RunningAzure, http: httpx.Client, tmp_path: Path) -> None:
     """The status object has id, name, status, times and percentage, and the error of one that failed."""
     path = f"{running.group}/{SETS}/pool"
-    created = http.put(path, params=VERSION, json=scale_set_body(1, "sleep 0.3; exit 3"))
+    script = f"until [ -e {tmp_path}/go ]; do sleep 0.05; done; exit 3"
+    created = http.put(path, params=VERSION, json=scale_set_body(1, script))
     url = created.headers["azure-asyncoperation"]
     assert "/providers/Microsoft.Compute/locations/westeurope/operations/" in url
     status = http.get(url).json()
     assert (status["status"], status["percentComplete"], status["name"]) == ("InProgress", 50.0, status["id"][-36:])
     assert status["startTime"]
+    (tmp_path / "go").touch()
     while status["status"] == "InProgress":
         status = http.get(url).json()
     assert (status["status"], status["percentComplete"]) == ("Failed", 100.0)

@@ -5,9 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.fleet_schema import LEARNED
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
+from scheduler.autoscale.levels import PoolHistory, observed
 from scheduler.autoscale.plan import Drain, Hold, Reason, ReasonKind, ScaleOut
 from scheduler.errors import CapacityErrorKind, ConflictError, MillpondError, NotFoundError, StaleLeaderError
 from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, Sample
@@ -214,6 +217,36 @@ def test_failed_boots_are_counted_in_a_row(store: FleetStore, epoch: int) -> Non
     assert (history.failed_boots, history.failed_boot_at) == (3, NOW + 2 * SECOND)
     store.save_nodes(epoch, (replace(node(4), ready_at=NOW + 2 * SECOND),), NOW + 2 * SECOND)
     assert store.histories("pool")[NEW].failed_boots == 0
+
+
+def test_a_boot_that_was_given_up_has_not_failed(store: FleetStore, epoch: int) -> None:
+    """A booting node that nobody waited for any more is no failed boot; one that is removed for another reason is."""
+    booting = [replace(node(number, NodePhase.BOOTING), ready_at=None) for number in (1, 2)]
+    store.save_nodes(epoch, tuple(booting), NOW)
+    changes = tuple(
+        NodeChange(each, NodePhase.REMOVING, "why", gives_up_boot=gives_up)
+        for each, gives_up in zip(store.nodes("pool"), (True, False), strict=True)
+    )
+    store.change_nodes(epoch, changes, NOW + SECOND)
+    gone = tuple(replace(each, phase=NodePhase.GONE, gone_at=NOW + 2 * SECOND) for each in store.nodes("pool"))
+    store.save_nodes(epoch, gone, NOW + 2 * SECOND)
+    assert store.histories("pool")[NEW].failed_boots == 1
+    again = replace(booting[0], first_seen_at=NOW + 3 * SECOND)
+    store.save_nodes(epoch, (again,), NOW + 3 * SECOND)
+    store.save_nodes(epoch, (replace(again, phase=NodePhase.LOST),), NOW + 4 * SECOND)
+    assert store.histories("pool")[NEW].failed_boots == 2
+
+
+def test_what_pools_learn_is_kept(store: FleetStore, epoch: int, database: Database) -> None:
+    """What was learned is read as it was written, by pool; nothing where nothing was, or where it cannot be read."""
+    learned = observed(observed(observed(PoolHistory(), 40, NOW), 3, NOW + SECOND), 7, NOW + 90 * SECOND)
+    assert store.learned("pool") == PoolHistory()
+    store.record_learned(epoch, {"pool": PoolHistory(demand=1)})
+    store.record_learned(epoch, {"pool": learned, "other": PoolHistory(demand=2)})
+    assert (store.learned("pool"), store.learned("other")) == (learned, PoolHistory(demand=2))
+    with database.write() as connection:
+        connection.execute(update(LEARNED).values(history='{"demand": "many"}'))
+    assert store.learned("pool") == PoolHistory()
 
 
 def test_orders_and_refusals_are_kept(store: FleetStore, epoch: int) -> None:

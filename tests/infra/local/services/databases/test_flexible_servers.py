@@ -101,7 +101,7 @@ def server(running: RunningAzure) -> Iterator[Server]:
 
 def eventually(holds: Callable[[], object]) -> None:
     """Wait until something holds."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
