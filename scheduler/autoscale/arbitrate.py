@@ -178,7 +178,7 @@ def _buy(
             reason = Reason(ReasonKind.BACKLOG, f"{wanted.sentence}; {has}")
         else:
             reason = Reason(ReasonKind.MINIMUM, f"{purchases.minimum}; {has}")
-        orders.append(ScaleOut(each.group.key, count, reason))
+        orders.append(ScaleOut(each.group.key, count, reason, each.stuck))
         shortage.met_by(each, count)
     if shortage.exists:
         return [_cut(order, purchases.held.get(order.group)) for order in orders]

@@ -50,11 +50,12 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class ScaleOut:
-    """Ask for `count` more nodes."""
+    """Ask for `count` more nodes, in place of `given_up` that were asked for before and have not come."""
 
     group: GroupKey
     count: int
     reason: Reason
+    given_up: int = 0
 
 
 @dataclass(frozen=True, slots=True)
