@@ -12,6 +12,7 @@ UNMEASURED_BOOT = timedelta(minutes=2)
 _LEAST_BOOT = timedelta(seconds=30)
 # What a node that is started costs, in boots: its own, and half of one again until it is given up without work.
 _BOOTS_OF_A_START = 1.5
+_MILLION = 1_000_000
 
 
 def _check(name: str, value: float | None, least: float, most: float = math.inf) -> None:
@@ -114,26 +115,27 @@ class ScalingPolicy:
             span = getattr(self, name)
             if span is not None and span <= timedelta(0):
                 raise ValueError(f"{name} must be longer than zero, not {span}")
+        if not 0 <= self.waiting_cost < math.inf:
+            raise ValueError(f"waiting_cost must be 0 or more, not {self.waiting_cost}")
         for name in ("max_failed_boots", "max_step_out", "max_step_out_per_minute"):
             _check(name, getattr(self, name), 1)
         for name in ("spot_share", "max_eviction_rate"):
             _check(name, getattr(self, name), 0, 1)
         _check("budget_per_hour", self.budget_per_hour, 0)
-        if not 0 <= self.waiting_cost < math.inf:
-            raise ValueError(f"waiting_cost must be 0 or more, not {self.waiting_cost}")
         for floor in self.floors:
             _check("the nodes of a floor", floor.nodes, 0, self.max_nodes)
 
-    def worth_a_slot(self, task_seconds: float, boot_time: timedelta | None, task_slots: int) -> float:
-        """Give the part of the waiting tasks for which a new slot is worth its price, from 0 to 1.
+    def worth_a_slot(self, task_seconds: float, boot_time: timedelta | None, task_slots: int) -> int:
+        """Give the part of the waiting tasks for which a new slot is worth its price, in millionths.
 
         N tasks of r seconds that share n new slots wait for N² r / 2n in all once these are up. One more slot saves
         N² r / 2n² of that, and costs its part of a node's start: so n = N √(waiting_cost r / 2 start).
+        Whole millionths, so that a formula of Azure Batch counts exactly alike.
         """
         boot = UNMEASURED_BOOT if boot_time is None else boot_time
         start = _BOOTS_OF_A_START * boot.total_seconds() / task_slots
         worth = self.waiting_cost * task_seconds / 2
-        return 1.0 if worth >= start else math.sqrt(worth / start)
+        return _MILLION if worth >= start else math.floor(_MILLION * math.sqrt(worth / start))
 
     def restart_cost(self, boot_time: timedelta | None) -> timedelta:
         """Give what it costs, in time of a node, to have let one go too early: a boot, and a task that waits for it."""

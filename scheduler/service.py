@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 
 from node_bootstrap.protocol import INPUTS, FileRef, file_blob
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
@@ -27,7 +28,7 @@ from scheduler.ports.job_store import JobStore
 from scheduler.ports.job_views import JobViews
 from scheduler.ports.storage import Blobs
 from scheduler.settings import PoolSettings
-from scheduler.views import Explanation, FilePart, NodeLog, StepView
+from scheduler.views import Explanation, FilePart, KeptDecision, NodeLog, StepView
 
 # Both stand in names of environment variables and of folders on nodes.
 APPLICATION_WORD = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?")
@@ -163,6 +164,14 @@ class Service:
         """Give the newest decisions of a pool, oldest first."""
         self._require_pool(pool, NotFoundError)
         return self._fleet.decisions(pool, limit)
+
+    def list_kept_decisions(self, pool: str, limit: int = 1, until: datetime | None = None) -> tuple[KeptDecision, ...]:
+        """Give the newest decisions that can be replayed, oldest first."""
+        self._require_pool(pool, NotFoundError)
+        _check_limit(limit)
+        if until is not None and until.tzinfo is None:
+            raise InvalidRequestError(f"{until.isoformat()} names no time zone; end it with Z or +01:00")
+        return self._fleet.kept_decisions(pool, limit, until)
 
     def list_samples(self, pool: str, limit: int = 5000) -> tuple[Sample, ...]:
         """Give the newest points of a pool's timeline, oldest first."""

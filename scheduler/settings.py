@@ -18,11 +18,15 @@ LEADER_BLOB = "leader.json"
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """A pool: its policy and the current generation of each of its node groups."""
+    """A pool: its policy and the current generation of each of its node groups.
+
+    `shadow` is a policy that is only proposed: it is decided by, too, and nothing is done.
+    """
 
     name: str
     policy: ScalingPolicy
     groups: tuple[NodeGroup, ...]
+    shadow: ScalingPolicy | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from node_bootstrap.protocol import BootRecord, NodeStatus
-from scheduler.model import Node
+from scheduler.model import Decision, Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +86,34 @@ class Explanation:
     subject: str
     paragraph: str
     facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDecision:
+    """What was decided about a pool at an instant, as carried out, and the document it can be decided again from.
+
+    `scheduler/decision_document.py` reads the document.
+    """
+
+    at: datetime
+    decisions: tuple[Decision, ...]
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionStory:
+    """A decision told: what was seen, what was wanted, what was decided, and what kept it from doing more.
+
+    `replayed` says whether the same comes out when it is decided again from its inputs; `same` is that for programs.
+    `proposed` is what a policy that was only proposed would have done; empty where there was none.
+    """
+
+    pool: str
+    at: datetime
+    seen: tuple[str, ...]
+    wanted: tuple[str, ...]
+    decided: tuple[str, ...]
+    held_back: tuple[str, ...]
+    replayed: tuple[str, ...]
+    same: bool
+    proposed: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from infra import naming
 from infra.catalog import Image, find_image
 from infra.config.bootstrap import BootstrapConfig
 from infra.config.groups import MAX_MANAGED_IMAGE_SET, MAX_SCALE_SET, GroupConfig
-from infra.config.scaling import Scaling
+from infra.config.scaling import Scaling, Shadow
 from infra.config.section import Duration, Name, Section, SubnetId, Tags, some
 from infra.findings import wrong
 from node_bootstrap.render import OperatingSystem
@@ -37,8 +37,9 @@ class PoolConfig(Section):
     """A pool: one image, one or more node groups, one scaling policy.
 
     `spot_share` makes two groups of the one that is declared: a regular one, and beside it a Spot one for this part of
-    the nodes. With `scaling.spot_fallback` each may have all of them, so that it can stand in for the other.
-    `pinned_python` says whether nodes run the stack's pinned Python instead of the image's own.
+    the nodes. With `scaling.spot_fallback` each may have all of them, so that it can stand in for the other. `shadow`
+    is a policy that is decided by, too, and changes nothing. `pinned_python` says whether nodes run the stack's pinned
+    Python instead of the image's own.
     """
 
     name: Name = Field(examples=["risk"])
@@ -52,6 +53,7 @@ class PoolConfig(Section):
     )
     spot_share: float | None = Field(None, ge=0, le=1, examples=[0.8])
     scaling: Scaling = Field(ScalingPolicy(), examples=[{"acceptable_wait": "5m", "max_nodes": 10}])
+    shadow: Shadow | None = Field(None, examples=[{"acceptable_wait": "1m"}])
     bootstrap: BootstrapConfig = Field(BootstrapConfig(), examples=[{"time_zone": "Europe/Berlin"}])
     node: NodeConfig = Field(NodeConfig(), validate_default=True, examples=[{"status_interval": "10s"}])
     computer_name_prefix: str | None = Field(None, examples=["risk"])
@@ -120,6 +122,14 @@ class PoolConfig(Section):
             )
         return value
 
+    @field_validator("shadow")
+    @classmethod
+    def _whole_policy(cls, value: Shadow | None, info: ValidationInfo) -> Shadow | None:
+        scaling = info.data.get("scaling")
+        if value is not None and scaling is not None:
+            value.beside(scaling)
+        return value
+
     @field_validator("node")
     @classmethod
     def _status_before_silence(cls, value: NodeConfig, info: ValidationInfo) -> NodeConfig:
@@ -159,6 +169,11 @@ class PoolConfig(Section):
                 f"{value!r} is not allowed", f"write a letter and at most {longest - 1} letters, digits and hyphens"
             )
         return value
+
+    @property
+    def proposed(self) -> ScalingPolicy | None:
+        """The policy that `shadow` proposes."""
+        return None if self.shadow is None else self.shadow.beside(self.scaling)
 
     @property
     def machine_image(self) -> Image:

@@ -32,11 +32,13 @@ from scheduler.model import (
     TaskState,
 )
 from scheduler.ports.job_service import JobService
-from scheduler.views import Explanation, NodeLog, StepView
+from scheduler.views import Explanation, KeptDecision, NodeLog, StepView
 
 _NOT_FOUND = 404
 _UNPROCESSABLE = 422
 _Limit = Annotated[int, Query(ge=1, le=100_000)]
+# Of what is large: the inputs of a decision about ten thousand nodes are megabytes.
+_FewLimit = Annotated[int, Query(ge=1, le=50)]
 
 
 def create_app(service: JobService, token: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> FastAPI:
@@ -144,6 +146,10 @@ def _add_pool_routes(app: FastAPI, service: JobService) -> None:
     @app.get("/v1/pools/{pool}/decisions")
     def list_decisions(pool: str, limit: _Limit = 200) -> tuple[Decision, ...]:
         return service.list_decisions(pool, limit)
+
+    @app.get("/v1/pools/{pool}/kept-decisions")
+    def list_kept_decisions(pool: str, limit: _FewLimit = 1, until: datetime | None = None) -> tuple[KeptDecision, ...]:
+        return service.list_kept_decisions(pool, limit, until)
 
     @app.get("/v1/pools/{pool}/samples")
     def list_samples(pool: str, limit: _Limit = 5000) -> tuple[Sample, ...]:

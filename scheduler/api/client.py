@@ -1,6 +1,7 @@
 """`JobService` over HTTP, for the command line and other programs."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -28,7 +29,7 @@ from scheduler.model import (
     TaskResult,
     TaskState,
 )
-from scheduler.views import Explanation, FilePart, NodeLog, StepView
+from scheduler.views import Explanation, FilePart, KeptDecision, NodeLog, StepView
 
 _Record = TypeVar("_Record")
 
@@ -44,6 +45,7 @@ _APPLICATIONS: TypeAdapter[tuple[Application, ...]] = TypeAdapter(tuple[Applicat
 _POOLS: TypeAdapter[tuple[PoolView, ...]] = TypeAdapter(tuple[PoolView, ...])
 _NODES: TypeAdapter[tuple[Node, ...]] = TypeAdapter(tuple[Node, ...])
 _DECISIONS: TypeAdapter[tuple[Decision, ...]] = TypeAdapter(tuple[Decision, ...])
+_KEPT: TypeAdapter[tuple[KeptDecision, ...]] = TypeAdapter(tuple[KeptDecision, ...])
 _SAMPLES: TypeAdapter[tuple[Sample, ...]] = TypeAdapter(tuple[Sample, ...])
 _STORAGE = TypeAdapter(StorageAddress)
 _STEP_VIEWS: TypeAdapter[tuple[StepView, ...]] = TypeAdapter(tuple[StepView, ...])
@@ -164,6 +166,11 @@ class HttpJobService:
     def list_decisions(self, pool: str, limit: int = 200) -> tuple[Decision, ...]:
         """Give the newest decisions of a pool."""
         return self._record(_DECISIONS, "GET", f"/v1/pools/{_segment(pool)}/decisions", query={"limit": limit})
+
+    def list_kept_decisions(self, pool: str, limit: int = 1, until: datetime | None = None) -> tuple[KeptDecision, ...]:
+        """Give the newest decisions that can be replayed."""
+        query = {"limit": limit, "until": None if until is None else until.isoformat()}
+        return self._record(_KEPT, "GET", f"/v1/pools/{_segment(pool)}/kept-decisions", query=query)
 
     def list_samples(self, pool: str, limit: int = 5000) -> tuple[Sample, ...]:
         """Give the newest points of a pool's timeline."""

@@ -12,28 +12,16 @@ from scheduler.autoscale.keeping import keeping
 from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, Drain, Hold, Reason, ReasonKind, Remove, ScaleOut, Undrain
 from scheduler.autoscale.share import Claim, offers_of
+from scheduler.autoscale.weigh import Weighed
 from scheduler.model import GroupKey, Node
-from scheduler.policy import ScalingPolicy
-
-
-@dataclass(frozen=True, slots=True)
-class Wants:
-    """What the work needs now, and what scale-in leaves: at least as much."""
-
-    now: Desire
-    kept: Desire
 
 
 @dataclass(frozen=True, slots=True)
 class Purchases:
-    """What a pool may buy of each group, and why the groups that can give no more nodes cannot.
-
-    `minimum` says how many nodes it keeps whatever the work.
-    """
+    """What a pool may buy of each group, and why the groups that can give no more nodes cannot."""
 
     counts: Mapping[GroupKey, int]
     held: Mapping[GroupKey, Reason]
-    minimum: str
 
 
 def leaves(groups: tuple[Assessment, ...]) -> bool:
@@ -41,16 +29,16 @@ def leaves(groups: tuple[Assessment, ...]) -> bool:
     return bool(_retire(groups) or _let_go(tuple(each for each in groups if each.group.current)))
 
 
-def claim_of(policy: ScalingPolicy, wanted: Desire, groups: tuple[Assessment, ...], ledger: Ledger) -> Claim:
+def claim_of(pool: Weighed, ledger: Ledger) -> Claim:
     """Say what a pool lacks once draining nodes are taken back."""
-    current = tuple(each for each in groups if each.group.current)
+    current = tuple(each for each in pool.groups if each.group.current)
     known = tuple(each for each in current if each.unknown is None)
-    shortage = _shortage(policy, wanted, current)
-    taken = {action.group: len(action.nodes) for action in _take_back(shortage, known, wanted)}
+    shortage = _shortage(pool, current)
+    taken = {action.group: len(action.nodes) for action in _take_back(shortage, known, pool.wanted)}
     nodes = {each.group.key: each.serving + taken.get(each.group.key, 0) for each in current}
     return Claim(
-        pool=groups[0].group.key.pool,
-        policy=policy,
+        pool=pool.groups[0].group.key.pool,
+        policy=pool.policy,
         slots=shortage.slots,
         nodes=shortage.nodes,
         serving=sum(nodes.values()),
@@ -59,14 +47,7 @@ def claim_of(policy: ScalingPolicy, wanted: Desire, groups: tuple[Assessment, ..
     )
 
 
-def arbitrate(
-    policy: ScalingPolicy,
-    wants: Wants,
-    groups: tuple[Assessment, ...],
-    purchases: Purchases,
-    learned: PoolHistory | None,
-    now: datetime,
-) -> tuple[Action, ...]:
+def arbitrate(pool: Weighed, purchases: Purchases, learned: PoolHistory | None, now: datetime) -> tuple[Action, ...]:
     """Plan for the groups of one pool, in declared order.
 
     Missing slots are taken from draining nodes first, then bought as `purchases` says. Boots that are not needed any
@@ -75,31 +56,30 @@ def arbitrate(
     are never taken back. A plan never both buys and drains for a pool: what retires or was asked to go is drained a
     step earlier.
     """
-    wanted, kept = wants.now, wants.kept
-    current = tuple(each for each in groups if each.group.current)
+    current = tuple(each for each in pool.groups if each.group.current)
     known = tuple(each for each in current if each.unknown is None)
-    leaving = (*_retire(groups), *_let_go(current))
-    shortage = _shortage(policy, wanted, current)
+    leaving = (*_retire(pool.groups), *_let_go(current))
+    shortage = _shortage(pool, current)
     actions: list[Action] = list(leaving)
     if shortage.exists:
-        actions += _take_back(shortage, known, wanted)
-        orders = _buy(shortage, known, purchases, wanted)
+        actions += _take_back(shortage, known, pool.wanted)
+        orders = _buy(shortage, known, purchases, pool)
         actions += _after_draining(orders) if leaving else orders
     else:
         surplus = _Surplus(
             slots=sum(each.serving_slots for each in known),
-            nodes=sum(each.serving for each in known) - policy.min_nodes,
+            nodes=sum(each.serving for each in known) - pool.policy.min_nodes,
         )
-        actions += _give_up_boots(surplus, kept, known)
-        actions += _drain_idle(surplus, policy, kept, known, learned, now)
+        actions += _give_up_boots(surplus, pool.kept, known)
+        actions += _drain_idle(surplus, pool, known, learned, now)
     taken_back = {name for action in actions if isinstance(action, Undrain) for name in action.nodes}
-    for each in groups:
+    for each in pool.groups:
         if each.unknown is None:
             actions += _remove(each, taken_back)
     acted = {action.group for action in actions if not isinstance(action, Hold)}
     actions = [action for action in actions if not isinstance(action, Hold) or action.group not in acted]
     named = {action.group for action in actions}
-    actions += [_hold(each, policy, wanted, shortage, purchases) for each in groups if each.group.key not in named]
+    actions += [_hold(each, pool, shortage, purchases) for each in pool.groups if each.group.key not in named]
     return tuple(actions)
 
 
@@ -153,10 +133,10 @@ def _take_back(shortage: _Shortage, known: tuple[Assessment, ...], wanted: Desir
     return actions
 
 
-def _shortage(policy: ScalingPolicy, wanted: Desire, current: tuple[Assessment, ...]) -> _Shortage:
+def _shortage(pool: Weighed, current: tuple[Assessment, ...]) -> _Shortage:
     return _Shortage(
-        slots=wanted.slots - sum(each.serving_slots for each in current),
-        nodes=policy.min_nodes - sum(each.serving for each in current),
+        slots=pool.wanted.slots - sum(each.serving_slots for each in current),
+        nodes=pool.policy.min_nodes - sum(each.serving for each in current),
     )
 
 
@@ -164,7 +144,7 @@ def _buy(
     shortage: _Shortage,
     known: tuple[Assessment, ...],
     purchases: Purchases,
-    wanted: Desire,
+    pool: Weighed,
 ) -> list[ScaleOut]:
     orders: list[ScaleOut] = []
     for each in known:
@@ -175,9 +155,9 @@ def _buy(
             f"nodes that serve or boot: {each.serving}, with {each.group.task_slots} slots each; {count} more asked for"
         )
         if shortage.slots > 0:
-            reason = Reason(ReasonKind.BACKLOG, f"{wanted.sentence}; {has}")
+            reason = Reason(ReasonKind.BACKLOG, f"{pool.wanted.sentence}; {has}")
         else:
-            reason = Reason(ReasonKind.MINIMUM, f"{purchases.minimum}; {has}")
+            reason = Reason(ReasonKind.MINIMUM, f"{pool.minimum}; {has}")
         orders.append(ScaleOut(each.group.key, count, reason, each.stuck))
         shortage.met_by(each, count)
     if shortage.exists:
@@ -240,8 +220,7 @@ def _give_up_boots(surplus: _Surplus, kept: Desire, known: tuple[Assessment, ...
 
 def _drain_idle(
     surplus: _Surplus,
-    policy: ScalingPolicy,
-    kept: Desire,
+    pool: Weighed,
     known: tuple[Assessment, ...],
     learned: PoolHistory | None,
     now: datetime,
@@ -253,14 +232,14 @@ def _drain_idle(
         why = ""
         for since, node in sorted(_idle_since(each.working), key=lambda pair: (pair[0], pair[1].node_id)):
             lowest = surplus.slots - each.group.task_slots + 1
-            keep = keeping(policy, learned, each.boot_time, since, lowest)
-            if now < keep.until or not surplus.spares(each, kept.slots):
+            keep = keeping(pool.policy, learned, each.boot_time, since, lowest)
+            if now < keep.until or not surplus.spares(each, pool.kept.slots):
                 break
             surplus.give(each)
             idle.append(node)
             why = why or keep.sentence
         if idle:
-            sentence = f"{why}; {kept.sentence}"
+            sentence = f"{why}; {pool.kept.sentence}"
             actions.append(Drain(each.group.key, tuple(sorted(_names(idle))), Reason(ReasonKind.IDLE, sentence)))
     return actions
 
@@ -288,13 +267,12 @@ def _sentence(nodes: tuple[Node, ...], sentence: str) -> str:
     return f"{sentence}: {'; '.join(causes)}" if causes else sentence
 
 
-def _hold(each: Assessment, policy: ScalingPolicy, wanted: Desire, shortage: _Shortage, purchases: Purchases) -> Hold:
-    return Hold(each.group.key, _hold_reason(each, policy, wanted, shortage, purchases))
+def _hold(each: Assessment, pool: Weighed, shortage: _Shortage, purchases: Purchases) -> Hold:
+    return Hold(each.group.key, _hold_reason(each, pool, shortage, purchases))
 
 
-def _hold_reason(
-    each: Assessment, policy: ScalingPolicy, wanted: Desire, shortage: _Shortage, purchases: Purchases
-) -> Reason:
+def _hold_reason(each: Assessment, pool: Weighed, shortage: _Shortage, purchases: Purchases) -> Reason:
+    policy, wanted = pool.policy, pool.wanted
     if each.unknown is not None:
         return Reason(ReasonKind.UNKNOWN_FLEET, f"the group could not be read, so it is left as it is: {each.unknown}")
     if not each.group.current:

@@ -52,12 +52,12 @@ def desire(
     mean = policy.default_task_time.total_seconds() if known is None else known
     wait = policy.acceptable_wait.total_seconds()
     seconds = (active + running / 2) * mean
-    part = policy.worth_a_slot(mean, boot_time, task_slots)
+    worth = math.ceil(active * policy.worth_a_slot(mean, boot_time, task_slots) / 1_000_000)
     in_time = max(0, math.ceil(seconds / wait) - running)
     overdue = _overdue(policy, demand, now)
     if overdue:
         in_time = max(in_time, 1, math.ceil(active * mean / wait))
-    new = min(active, max(in_time, math.ceil(active * part)))
+    new = min(active, max(in_time, worth))
     if running == 0:
         new = max(new, 1)
     slots = running + new
@@ -68,7 +68,7 @@ def desire(
         boot = (UNMEASURED_BOOT if boot_time is None else boot_time).total_seconds()
         sentence += (
             f" are {_number(seconds)} s of work; to be begun within {_number(wait)} s it needs {in_time} slots more,"
-            f" and beside a boot of {_number(boot)} s {math.ceil(active * part)} are worth their price"
+            f" and beside a boot of {_number(boot)} s {worth} are worth their price"
         )
         if overdue:
             sentence += "; the oldest task is overdue, so waiting tasks get slots of their own"

@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from scheduler.errors import CapacityErrorKind
-from scheduler.model import GroupKey, Node, NodeGroup
+from scheduler.model import Decision, GroupKey, Node, NodeGroup
 
 
 class ReasonKind(StrEnum):
@@ -99,6 +99,13 @@ Action = ScaleOut | Undrain | Drain | Remove | Hold
 ACTION_NAMES: Mapping[type[Action], str] = MappingProxyType(
     {ScaleOut: "scale_out", Undrain: "undrain", Drain: "drain", Remove: "remove", Hold: "hold"}
 )
+
+
+def decision_of(action: Action, now: datetime) -> Decision:
+    """Make the decision that people see of an action."""
+    nodes = () if isinstance(action, ScaleOut | Hold) else action.nodes
+    count = action.count if isinstance(action, ScaleOut) else len(nodes)
+    return Decision(now, action.group, ACTION_NAMES[type(action)], count, nodes, action.reason.sentence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import typer
 from scheduler.cli.completion import node_names, pool_names
 from scheduler.cli.connection import scheduler_of
 from scheduler.cli.group import DEFAULT_STACK, AsJson, Stack, examples, group
+from scheduler.cli.pool_explain import explain
 from scheduler.cli.tables import console, decisions_table, groups_table, nodes_table, pools_table, print_json
 from scheduler.errors import NotFoundError
 from scheduler.model import PoolView
@@ -52,7 +53,7 @@ def show(
             else:
                 console().print(pools_table(pools))
             return
-        view = _chosen(pools, name)
+        view = chosen(pools, name)
         decisions = service.list_decisions(name)
         if as_json:
             print_json({"pool": view, "decisions": decisions, "samples": service.list_samples(name)})
@@ -63,6 +64,15 @@ def show(
     page.print(decisions_table(decisions[-_SHOWN_DECISIONS:]))
 
 
+pool.command(
+    epilog=examples(
+        "millpond pool explain risk                          the last decision",
+        "millpond pool explain risk --at 03:12 --last 3      what held at twelve past three, and the two before",
+        "millpond pool explain risk --export bug.json        for a bug report; --replay bug.json tells it elsewhere",
+    )
+)(explain)
+
+
 @pool.command(epilog=examples("millpond pool nodes risk"))
 def nodes(
     name: Name,
@@ -71,7 +81,7 @@ def nodes(
 ) -> None:
     """List a pool's nodes, gone ones of the last day included."""
     with scheduler_of(stack) as service:
-        _chosen(service.list_pools(), name)
+        chosen(service.list_pools(), name)
         found = service.list_nodes(name)
     if as_json:
         print_json(found)
@@ -108,7 +118,8 @@ def drain(
         page.print(f"node {node.node_id} is to go; it is {node.phase.value} and {holds}", markup=False)
 
 
-def _chosen(pools: tuple[PoolView, ...], name: str) -> PoolView:
+def chosen(pools: tuple[PoolView, ...], name: str) -> PoolView:
+    """Give the pool of this name; `NotFoundError` names those that there are."""
     for view in pools:
         if view.name == name:
             return view

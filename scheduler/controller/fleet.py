@@ -6,17 +6,35 @@ up to the rows again, so a crash at any line is mended by the next leader's step
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from scheduler.autoscale.assess import given_up
-from scheduler.autoscale.decide import decide
-from scheduler.autoscale.plan import Action, Drain, GroupHistory, Hold, Reason, ReasonKind, Remove, ScaleOut, Undrain
+from scheduler.autoscale.inputs import Inputs, bearing, decide_on, record_of
+from scheduler.autoscale.plan import (
+    Action,
+    Drain,
+    GroupHistory,
+    Hold,
+    Plan,
+    Reason,
+    ReasonKind,
+    Remove,
+    ScaleOut,
+    Undrain,
+)
 from scheduler.controller.controls import Controls
 from scheduler.controller.learn import Learning
 from scheduler.controller.observe import LEASING, FleetReading, GroupReading, Observer, count, of_group
-from scheduler.errors import CapacityError, ConflictError, MillpondError, PreconditionError, StaleLeaderError
+from scheduler.errors import (
+    CapacityError,
+    ConflictError,
+    InvalidRequestError,
+    MillpondError,
+    PreconditionError,
+    StaleLeaderError,
+)
 from scheduler.model import (
     GroupKey,
     InstanceState,
@@ -38,16 +56,53 @@ _ASK_AGAIN = timedelta(seconds=20)
 _LOOKS_SELDOM = timedelta(seconds=30)
 
 
+class Journal:
+    """Keeps the decisions of a step that are news, and then, once a pool, what they were made from."""
+
+    def __init__(self, store: FleetStore, epoch: int, inputs: Inputs, plan: Plan) -> None:
+        self._store = store
+        self._epoch = epoch
+        self._inputs = inputs
+        self._plan = plan
+        self._news: set[str] = set()
+
+    def record(self, actions: tuple[Action, ...]) -> None:
+        """Keep what was done."""
+        kept = self._store.record_decisions(self._epoch, actions, self._inputs.now) if actions else ()
+        for decision in kept:
+            _LOG.info("%s %s %s: %s", decision.action, decision.group, _what(decision.count), decision.reason)
+        self._news |= {decision.group.pool for decision in kept}
+
+    def close(self, known: dict[str, tuple[object, ...]]) -> None:
+        """Keep inputs where there was news: in what was done, in a pool's policy, or in what a proposed one would do.
+
+        `known` is what the latter two were in the last step, and is brought up to date.
+        """
+        for pool in self._inputs.demand:
+            newest = bearing(self._inputs, pool)
+            if pool in self._news or known.get(pool) != newest:
+                self._keep(pool)
+            known[pool] = newest
+
+    def _keep(self, pool: str) -> None:
+        try:
+            self._store.record_inputs(self._epoch, record_of(self._inputs, self._plan, pool))
+        except InvalidRequestError as error:
+            _LOG.warning("the decision about pool %s cannot be replayed later: %s", pool, error)
+
+
 @dataclass(frozen=True, slots=True)
 class Acted:
     """What was acted on, and how it stands after it.
 
+    journal   what was decided and is kept of it
     settled   nothing was changed and nothing is on its way, so that it is soon enough to look again later
     """
 
     demand: Mapping[str, PoolDemand | None]
     nodes: tuple[Node, ...]
     capacities: Mapping[GroupKey, int]
+    journal: Journal
     settled: bool
 
 
@@ -55,8 +110,15 @@ class Fleet:
     """The nodes of all pools."""
 
     def __init__(
-        self, store: FleetStore, dispatch: DispatchStore, capacity: Capacity, queues: Queues, blobs: Blobs
+        self,
+        store: FleetStore,
+        dispatch: DispatchStore,
+        capacity: Capacity,
+        queues: Queues,
+        blobs: Blobs,
+        decide_on: Callable[[Inputs], Plan] = decide_on,
     ) -> None:
+        self._decide_on = decide_on
         self._store = store
         self._dispatch = dispatch
         self._capacity = capacity
@@ -66,6 +128,7 @@ class Fleet:
         self._learning = Learning(store)
         self._asked_at: dict[str, datetime] = {}
         self._sent: Counter[str] = Counter()
+        self._known: dict[str, tuple[object, ...]] = {}
 
     def observe(self, epoch: int, now: datetime) -> FleetReading:
         """Read sets and statuses, and bring the rows up to date."""
@@ -79,20 +142,31 @@ class Fleet:
     def act(self, epoch: int, reading: FleetReading, now: datetime) -> Acted:
         """Decide and apply; then bring control blobs, removals and retired groups up to the rows."""
         demand = {pool: self._demand(pool) for pool in reading.pools}
-        histories = {key: history for pool in demand for key, history in self._store.histories(pool).items()}
+        histories = self._histories(demand)
         if self._note_late_refusals(epoch, reading, histories, now):
-            histories = {key: history for pool in demand for key, history in self._store.histories(pool).items()}
+            histories = self._histories(demand)
         learned = self._learning.observe(epoch, demand, now)
         groups = tuple(each.fleet for each in reading.groups)
-        plan = decide(reading.policies, demand, groups, histories, now, learned=learned, limits=reading.limits)
+        inputs = Inputs(
+            reading.policies,
+            demand,
+            groups,
+            tuple(histories.items()),
+            now,
+            proposed=reading.proposed,
+            learned=learned,
+            limits=reading.limits,
+        )
+        plan = self._decide_on(inputs)
+        journal = Journal(self._store, epoch, inputs, plan)
         readings = {each.fleet.group.key: each for each in reading.groups}
         applied: list[Action] = []
         for action in plan.actions:
             done = self._apply(epoch, action, readings[action.group], now)
             if done is not None and not isinstance(done, Hold):
-                self._record(epoch, (done,), now)
+                journal.record((done,))
             applied += [done] if done is not None else []
-        self._record(epoch, tuple(each for each in applied if isinstance(each, Hold)), now)
+        journal.record(tuple(each for each in applied if isinstance(each, Hold)))
         quiet = all(isinstance(action, Hold) for action in plan.actions)
         nodes = self._nodes(reading, () if quiet else {action.group.pool for action in plan.actions})
         stops = {pool: self._dispatch.stops(pool) for pool in demand}
@@ -105,7 +179,14 @@ class Fleet:
         for action in applied:
             if isinstance(action, ScaleOut):
                 capacities[action.group] += action.count - action.given_up
-        return Acted(demand, nodes, capacities, quiet and told and reading.settled)
+        return Acted(demand, nodes, capacities, journal, quiet and told and reading.settled)
+
+    def keep(self, acted: Acted) -> None:
+        """Keep what news was decided from, also the news of policies that are only proposed.
+
+        A part of its own, after the step is done: what goes wrong here costs an explanation and nothing else.
+        """
+        acted.journal.close(self._known)
 
     def sample(self, epoch: int, reading: FleetReading, acted: Acted, now: datetime) -> None:
         """Keep a point of each pool's timeline."""
@@ -155,9 +236,8 @@ class Fleet:
             chosen += [node_id for _, node_id in sorted(idle)[: sent[group.queue]]]
         return frozenset(chosen)
 
-    def _record(self, epoch: int, actions: tuple[Action, ...], now: datetime) -> None:
-        for decision in self._store.record_decisions(epoch, actions, now) if actions else ():
-            _LOG.info("%s %s %s: %s", decision.action, decision.group, _what(decision.count), decision.reason)
+    def _histories(self, pools: Collection[str]) -> dict[GroupKey, GroupHistory]:
+        return {key: history for pool in pools for key, history in self._store.histories(pool).items()}
 
     def _demand(self, pool: str) -> PoolDemand | None:
         try:

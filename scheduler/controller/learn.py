@@ -38,4 +38,4 @@ class Learning:
                 self._store.record_learned(epoch, changed)
                 self._kept |= changed
             self._kept_at = now
-        return self._learned
+        return dict(self._learned)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from scheduler.autoscale.plan import GroupFleet
@@ -40,12 +40,16 @@ class GroupReading:
 
 @dataclass(frozen=True, slots=True)
 class FleetReading:
-    """All groups as they stand, with the rows of each pool (gone nodes too), and what statuses say of messages."""
+    """All groups as they stand, with the rows of each pool (gone nodes too), and what statuses say of messages.
+
+    `proposed` are the policies that are only decided by, of the pools that have one.
+    """
 
     policies: Mapping[str, ScalingPolicy]
     groups: tuple[GroupReading, ...]
     observation: FleetObservation
     rows: Mapping[str, tuple[Node, ...]]
+    proposed: Mapping[str, ScalingPolicy] = field(default_factory=dict)
     limits: Limits = NO_LIMITS
 
     @property
@@ -97,7 +101,9 @@ class Observer:
         listed = {i.node_id for view, _ in sightings.values() if view for i in view.instances}
         known = {node.node_id for nodes in rows.values() for node in nodes if node.phase in _LIVE}
         statuses_listed = self._statuses.refresh(listed | known, now)
-        policies = {pool.name: pool.policy for pool in self._store.pools()}
+        declared = self._store.pools()
+        policies = {pool.name: pool.policy for pool in declared}
+        proposed = {pool.name: pool.shadow for pool in declared if pool.shadow is not None}
         changed: set[str] = set()
         for group in groups:
             view, unknown = sightings[group.key]
@@ -110,7 +116,12 @@ class Observer:
         rows |= {pool: self._store.nodes(pool) for pool in changed}
         readings = self._readings(groups, rows, sightings, capacities, statuses_listed)
         return FleetReading(
-            policies, readings, self._observation(readings, rows, statuses_listed), rows, self._store.limits()
+            policies,
+            readings,
+            self._observation(readings, rows, statuses_listed),
+            rows,
+            proposed,
+            self._store.limits(),
         )
 
     def heed(self, group: GroupKey, error: MillpondError, now: datetime) -> None:

@@ -1,13 +1,16 @@
 """What becomes of each rule of a scaling policy in a formula: kept, approximated or lost, and what to do then."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from types import MappingProxyType
 
 from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
 
+# What is said of a setting that is newer than this compiler.
+UNTOLD = "the formula sizes the pool as if it were not set"
 _OUTSIDE = "let Millpond's scheduler size the pool, or watch for it outside the formula"
 
 
@@ -30,22 +33,40 @@ class Element:
     advice: str = ""
 
 
+# What is lost with a setting that no formula can hold, and what to do, by the setting's name: a line each.
+_CANNOT: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "priority": ("pools that share a quota do not wait for each other", "give each pool a max_nodes of its own"),
+        "budget_per_hour": ("a formula sees no prices and no other pool", "choose max_nodes by the price of a node"),
+        "spot_share": ("the formula sizes nodes of one kind", "write one with --spot and one without, each a part"),
+        "spot_fallback": ("a formula does not see that Azure has no Spot machines", _OUTSIDE),
+        "max_eviction_rate": ("a formula sees preempted nodes, but not since when", _OUTSIDE),
+        "max_step_out": ("all nodes that are wanted are asked for at once", "choose a smaller max_nodes"),
+        "max_step_out_per_minute": ("all nodes that are wanted are asked for at once", "choose a smaller max_nodes"),
+        "floors": (
+            "nodes are not there before the work comes",
+            "add max(..., time().hour >= 8 ? 5 : 0) by hand, in UTC",
+        ),
+    }
+)
+
+
 def elements(policy: ScalingPolicy, *, spot: bool, interval: timedelta) -> tuple[Element, ...]:
     """Tell what becomes of a policy, the rules that are kept first."""
     told = (*_kept(policy), *_approximated(policy, interval), *_lost(policy))
     known = {element.name for element in told}
-    unknown = tuple(
-        Element(
-            field.name,
-            Standing.NOT_EXPRESSED,
-            f"this setting ({getattr(policy, field.name)!s}) has no rendering in a formula",
-            "the formula sizes the pool as if it were not set",
-            _OUTSIDE,
-        )
+    rest = (
+        _cannot(field.name, getattr(policy, field.name))
         for field in dataclasses.fields(policy)
         if field.name not in known
     )
-    return (*told, *_preemption(spot=spot), *unknown)
+    return (*told, *_preemption(spot=spot), *rest)
+
+
+def _cannot(name: str, value: object) -> Element:
+    how = f"this setting ({value!s}) has no rendering in a formula"
+    loss, advice = _CANNOT.get(name, (UNTOLD, _OUTSIDE))
+    return Element(name, Standing.NOT_EXPRESSED, how, loss, advice)
 
 
 def _kept(policy: ScalingPolicy) -> Iterator[Element]:

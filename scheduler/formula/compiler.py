@@ -86,8 +86,7 @@ def formula_text(policy: ScalingPolicy, settings: CompileSettings) -> str:
     idle = policy.idle_timeout or policy.restart_cost(None)
     idle_samples = max(1, math.ceil(idle / timedelta(seconds=SAMPLE_PERIOD)))
     window = f"TimeInterval_Minute * {_FRESH_MINUTES}"
-    # In whole millionths: like this the product and the quotient are exact in doubles.
-    part = math.floor(1_000_000 * _part(policy, settings))
+    part = policy.worth_a_slot(policy.default_task_time.total_seconds(), None, settings.slots or 1)
     lines = (
         f"known = min($ActiveTasks.GetSamplePercent({window}), $RunningTasks.GetSamplePercent({window}))",
         "waiting = max(0, $ActiveTasks.GetSample(1))",
@@ -104,10 +103,6 @@ def formula_text(policy: ScalingPolicy, settings: CompileSettings) -> str:
         "$NodeDeallocationOption = taskcompletion",
     )
     return "".join(f"{line};\n" for line in lines)
-
-
-def _part(policy: ScalingPolicy, settings: CompileSettings) -> float:
-    return policy.worth_a_slot(policy.default_task_time.total_seconds(), None, settings.slots or 1)
 
 
 def _checks(text: str, policy: ScalingPolicy, settings: CompileSettings) -> list[SelfCheck]:

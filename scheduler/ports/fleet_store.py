@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from scheduler.autoscale.inputs import DecisionRecord
 from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, GroupHistory
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import Decision, GroupKey, Node, NodeGroup, NodePhase, Sample
 from scheduler.policy import Limits
 from scheduler.settings import PoolSettings, SchedulerSettings
+from scheduler.views import KeptDecision
 
 # Reasons of nodes that the cloud took away, which is eviction where they are Spot.
 GONE_BY_ITSELF = "its instance is no longer there"
@@ -57,6 +59,10 @@ class FleetStore(Protocol):
 
     def decisions(self, pool: str, limit: int) -> tuple[Decision, ...]:
         """Give the newest decisions, oldest first."""
+        ...
+
+    def kept_decisions(self, pool: str, limit: int, until: datetime | None = None) -> tuple[KeptDecision, ...]:
+        """Give the newest decisions whose inputs are kept, none made after `until`, oldest first."""
         ...
 
     def samples(self, pool: str, limit: int) -> tuple[Sample, ...]:
@@ -133,6 +139,13 @@ class FleetStore(Protocol):
         """
         ...
 
+    def record_inputs(self, epoch: int, record: DecisionRecord) -> None:
+        """Keep what a pool's decisions of an instant were made from, once for all of them.
+
+        `InvalidRequestError` when it cannot be written down.
+        """
+        ...
+
     def record_sample(self, epoch: int, sample: Sample) -> None:
         """Keep a point of the timeline, unless it repeats the newest one less than 15 s after it."""
         ...
@@ -140,6 +153,7 @@ class FleetStore(Protocol):
     def prune(self, epoch: int, now: datetime) -> None:
         """Remove what is too old to be of use: decisions and samples after a month, gone nodes after a week.
 
+        Inputs go after a month, too, and before, where a pool's newest take more room than it has for them.
         A node that is gone for a week has long been deleted; one that comes back under its name begins anew, and the
         number in its control blob, if that is still there, is taken up. The newest decision of each group stays.
         """

@@ -1,5 +1,6 @@
 """What users ask of the scheduler."""
 
+from datetime import datetime
 from typing import Protocol
 
 from node_bootstrap.protocol import FileRef
@@ -18,7 +19,7 @@ from scheduler.model import (
     TaskResult,
     TaskState,
 )
-from scheduler.views import Explanation, FilePart, NodeLog, StepView
+from scheduler.views import Explanation, FilePart, KeptDecision, NodeLog, StepView
 
 
 class JobService(Protocol):
@@ -113,6 +114,10 @@ class JobService(Protocol):
 
     def list_decisions(self, pool: str, limit: int = 200) -> tuple[Decision, ...]:
         """Give the newest decisions of a pool, oldest first; repeats of a decision are one entry."""
+        ...
+
+    def list_kept_decisions(self, pool: str, limit: int = 1, until: datetime | None = None) -> tuple[KeptDecision, ...]:
+        """Give the newest decisions that can be replayed, none made after `until`, oldest first."""
         ...
 
     def list_samples(self, pool: str, limit: int = 5000) -> tuple[Sample, ...]:

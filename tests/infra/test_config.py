@@ -69,6 +69,14 @@ def test_scaling_takes_every_field_of_the_policy() -> None:
     assert parsed.acceptable_wait == parsed.boot_deadline == timedelta(seconds=90)
 
 
+def test_a_shadow_is_scaling_with_some_fields_changed() -> None:
+    """What a shadow leaves out is as in scaling, not as in the policy's defaults; without one nothing is proposed."""
+    settings = pool(scaling={"acceptable_wait": "7m", "max_nodes": 3}, shadow={"acceptable_wait": "1m", "min_nodes": 2})
+    (parsed,) = parse(stack(pools=[settings])).pools
+    assert parsed.proposed == ScalingPolicy(acceptable_wait=timedelta(minutes=1), min_nodes=2, max_nodes=3)
+    assert parse(stack(pools=[pool()])).pools[0].proposed is None
+
+
 def test_all_findings_come_at_once() -> None:
     """One reading tells everything that is wrong, each at its path."""
     found = findings(
@@ -155,6 +163,13 @@ def test_all_findings_come_at_once() -> None:
             "need 0 <= min_nodes <= max_nodes",
         ),
         (
+            stack(pools=[pool(scaling={"max_nodes": 2}, shadow={"min_nodes": 3})]),
+            "millpond:pools[0].shadow",
+            "need 0 <= min_nodes <= max_nodes; change one of them; what is left out is as in scaling",
+        ),
+        (stack(pools=[pool(shadow={"min_node": 3})]), "millpond:pools[0].shadow.min_node", "did you mean min_nodes"),
+        (stack(pools=[pool(shadow=3)]), "millpond:pools[0].shadow", "should be a mapping of settings"),
+        (
             stack(pools=[pool(scaling={"silence_deadline": "20s"})]),
             "millpond:pools[0].node",
             "leaves less than three within the silence deadline",
@@ -181,7 +196,9 @@ def test_a_finding_says_what_to_write_instead(values: Mapping[str, object], path
         st.none() | st.booleans() | st.integers() | st.text(),
         lambda inner: (
             st.lists(inner)
-            | st.dictionaries(st.sampled_from([*StackConfig.model_fields, "x", "name", "groups", "scaling"]), inner)
+            | st.dictionaries(
+                st.sampled_from([*StackConfig.model_fields, "x", "name", "groups", "scaling", "shadow"]), inner
+            )
         ),
     )
 )

@@ -119,6 +119,6 @@ def test_a_pool_is_seen_whole(world: World, fleet: SqlFleetStore, service: JobSe
 
 def test_a_pool_that_is_not_there(service: JobService) -> None:
     """Views of an unknown pool name those that there are."""
-    for call in (service.list_nodes, service.list_decisions, service.list_samples):
+    for call in (service.list_nodes, service.list_decisions, service.list_samples, service.list_kept_decisions):
         with pytest.raises(NotFoundError, match="there is no pool 'x'; there are: risk"):
             call("x")

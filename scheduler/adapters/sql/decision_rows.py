@@ -2,13 +2,11 @@
 
 import dataclasses
 import json
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, select
 
 from scheduler.adapters.sql.fleet_schema import DECISIONS
-from scheduler.autoscale.plan import ACTION_NAMES, Action, Hold, ScaleOut
 from scheduler.model import Decision, GroupKey
 
 
@@ -20,13 +18,6 @@ def of_group(table: Table, group: GroupKey) -> ColumnElement[bool]:
 def group_key(row: Row[Any]) -> GroupKey:
     """Give the group that a row is about."""
     return GroupKey(pool=row.pool, name=row.name, generation=row.generation)
-
-
-def decision_of(action: Action, now: datetime) -> Decision:
-    """Make the decision that people see of an action."""
-    nodes = () if isinstance(action, ScaleOut | Hold) else action.nodes
-    count = action.count if isinstance(action, ScaleOut) else len(nodes)
-    return Decision(now, action.group, ACTION_NAMES[type(action)], count, nodes, action.reason.sentence)
 
 
 def decision_values(decision: Decision, kind: str) -> dict[str, Any]:

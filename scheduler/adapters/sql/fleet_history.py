@@ -51,6 +51,24 @@ def history_of(connection: Connection, row: Row[Any]) -> GroupHistory:
     )
 
 
+def learned_by(connection: Connection, pool: str) -> PoolHistory:
+    """Read what a pool has learned; a pool that cannot read what another version wrote begins anew."""
+    document = connection.execute(select(LEARNED.c.history).where(LEARNED.c.pool == pool)).scalar_one_or_none()
+    if document is None:
+        return PoolHistory()
+    try:
+        return _HISTORY.validate_json(document)
+    except ValidationError as error:
+        _LOG.warning("what pool %s had learned cannot be read, so it begins anew: %s", pool, error)
+        return PoolHistory()
+
+
+def keep_learned(connection: Connection, pool: str, history: PoolHistory) -> None:
+    """Write what a pool has learned."""
+    connection.execute(delete(LEARNED).where(LEARNED.c.pool == pool))
+    connection.execute(insert(LEARNED).values(pool=pool, history=_HISTORY.dump_json(history).decode()))
+
+
 def refusals(connection: Connection, row: Row[Any]) -> int:
     """Count the refusals of a group since a node of it was last listed for the first time."""
     if row.refused_at is None:
@@ -70,24 +88,6 @@ def _evictions(connection: Connection, key: GroupKey) -> tuple[datetime, ...]:
         .limit(_EVICTIONS)
     )
     return tuple(reversed(connection.execute(newest).scalars().all()))
-
-
-def learned_by(connection: Connection, pool: str) -> PoolHistory:
-    """Read what a pool has learned; a pool that cannot read what another version wrote begins anew."""
-    document = connection.execute(select(LEARNED.c.history).where(LEARNED.c.pool == pool)).scalar_one_or_none()
-    if document is None:
-        return PoolHistory()
-    try:
-        return _HISTORY.validate_json(document)
-    except ValidationError as error:
-        _LOG.warning("what pool %s had learned cannot be read, so it begins anew: %s", pool, error)
-        return PoolHistory()
-
-
-def keep_learned(connection: Connection, pool: str, history: PoolHistory) -> None:
-    """Write what a pool has learned."""
-    connection.execute(delete(LEARNED).where(LEARNED.c.pool == pool))
-    connection.execute(insert(LEARNED).values(pool=pool, history=_HISTORY.dump_json(history).decode()))
 
 
 def _boot_time(connection: Connection, key: GroupKey) -> timedelta | None:

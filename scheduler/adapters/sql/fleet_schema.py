@@ -1,6 +1,6 @@
-"""Tables of groups, nodes, decisions and samples, and of what pools have learned."""
+"""Tables of groups, nodes, decisions with their inputs, and samples, and of what pools have learned."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table
 
 from scheduler.adapters.sql.columns import Instant, Words
 from scheduler.adapters.sql.database import METADATA
@@ -82,6 +82,17 @@ DECISIONS = Table(
     Column("nodes", Words, nullable=False),
     Column("reason", Words, nullable=False),
     Index("fleet_decisions_by_group", "pool", "name", "generation", "id"),
+    Index("fleet_decisions_by_instant", "pool", "at"),
+)
+
+# The decisions that were made from it have its pool and instant. `size` is that of the document as it is kept.
+INPUTS = Table(
+    "fleet_inputs",
+    METADATA,
+    Column("pool", Words(64), primary_key=True),
+    Column("at", Instant, primary_key=True),
+    Column("size", Integer, nullable=False),
+    Column("document", LargeBinary, nullable=False),
 )
 
 SAMPLES = Table(

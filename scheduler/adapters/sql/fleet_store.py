@@ -11,7 +11,6 @@ from sqlalchemy import func as sql_function
 
 from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.decision_rows import (
-    decision_of,
     decision_values,
     decision_view,
     group_key,
@@ -20,13 +19,16 @@ from scheduler.adapters.sql.decision_rows import (
 )
 from scheduler.adapters.sql.fleet_history import history_of, keep_learned, learned_by, refusals
 from scheduler.adapters.sql.fleet_schema import DECISIONS, DEPLOYMENT, GROUPS, NODES, SAMPLES
+from scheduler.adapters.sql.kept_decisions import keep_inputs, prune_inputs, read_kept
+from scheduler.autoscale.inputs import DecisionRecord
 from scheduler.autoscale.levels import PoolHistory
-from scheduler.autoscale.plan import Action, GroupHistory, ScaleOut
+from scheduler.autoscale.plan import Action, GroupHistory, ScaleOut, decision_of
 from scheduler.errors import CapacityErrorKind, ConflictError, NotFoundError
 from scheduler.model import Decision, GroupKey, GroupKind, GroupPriority, Node, NodeGroup, NodePhase, Sample
 from scheduler.policy import NO_LIMITS, Limits
 from scheduler.ports.fleet_store import NodeChange
 from scheduler.settings import PoolSettings, SchedulerSettings, dump_settings, load_settings
+from scheduler.views import KeptDecision
 
 # How long a node that is gone stays in listings.
 _GONE_KEPT = timedelta(days=1)
@@ -90,6 +92,11 @@ class SqlFleetStore:
     def decisions(self, pool: str, limit: int) -> tuple[Decision, ...]:
         """Give the newest decisions, oldest first."""
         return tuple(decision_view(row) for row in self._newest(DECISIONS, pool, limit))
+
+    def kept_decisions(self, pool: str, limit: int, until: datetime | None = None) -> tuple[KeptDecision, ...]:
+        """Give the newest decisions whose inputs are kept, oldest first."""
+        with self._database.read() as connection:
+            return read_kept(connection, pool, limit, until)
 
     def samples(self, pool: str, limit: int) -> tuple[Sample, ...]:
         """Give the newest samples, oldest first."""
@@ -226,6 +233,11 @@ class SqlFleetStore:
                     kept.append(decision)
         return tuple(kept)
 
+    def record_inputs(self, epoch: int, record: DecisionRecord) -> None:
+        """Keep what a pool's decisions of an instant were made from."""
+        with self._database.lead(epoch) as connection:
+            keep_inputs(connection, record)
+
     def record_sample(self, epoch: int, sample: Sample) -> None:
         """Keep a point of the timeline."""
         newest = self.samples(sample.pool, 1)
@@ -244,6 +256,7 @@ class SqlFleetStore:
         with self._database.lead(epoch) as connection:
             old = now - _HISTORY_KEPT
             connection.execute(delete(DECISIONS).where(DECISIONS.c.at < old, DECISIONS.c.id.not_in(newest)))
+            prune_inputs(connection, old)
             connection.execute(delete(SAMPLES).where(SAMPLES.c.at < old))
             connection.execute(delete(NODES).where(NODES.c.gone_at < now - _ROWS_KEPT))
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,9 @@ from scheduler.adapters.sql.job_views import SqlJobViews
 from scheduler.api.app import create_app
 from scheduler.api.client import HttpJobService
 from scheduler.api.server import ApiServer
-from scheduler.autoscale.plan import Reason, ReasonKind, ScaleOut
+from scheduler.autoscale.inputs import Inputs, decide_on, record_of
+from scheduler.autoscale.plan import GroupFleet, Reason, ReasonKind, ScaleOut
+from scheduler.decision_document import dump_record
 from scheduler.errors import (
     AccessDeniedError,
     ConflictError,
@@ -49,6 +51,7 @@ from scheduler.model import (
     Node,
     NodeGroup,
     NodePhase,
+    PoolDemand,
     RetryPolicy,
     Sample,
     Step,
@@ -102,6 +105,15 @@ _SETTINGS = SchedulerSettings(
     pools=(PoolSettings("demo", ScalingPolicy(acceptable_wait=timedelta(seconds=90), max_nodes=4), (_GROUP,)),),
 )
 
+_INPUTS = Inputs(
+    policies={"demo": _SETTINGS.pools[0].policy},
+    demand={"demo": PoolDemand(4, 0, 60.0, _NOW)},
+    fleet=(GroupFleet(_GROUP, (), 0),),
+    history=(),
+    now=_NOW,
+)
+_RECORD = record_of(_INPUTS, decide_on(_INPUTS), "demo")
+
 
 @pytest.fixture
 def blobs() -> MemoryBlobs:
@@ -118,6 +130,7 @@ def in_process(tmp_path: Path, blobs: MemoryBlobs) -> Iterator[Service]:
     fleet.sync_groups(epoch, _SETTINGS, _NOW)
     fleet.save_nodes(epoch, (_NODE,), _NOW)
     fleet.record_decisions(epoch, (ScaleOut(_KEY, 2, Reason(ReasonKind.BACKLOG, "4 tasks wait")),), _NOW)
+    fleet.record_inputs(epoch, _RECORD)
     fleet.record_sample(epoch, _SAMPLE)
     address = StorageAddress("https://x.blob.core.windows.net/")
     clock, views = ManualClock(_NOW), SqlJobViews(database)
@@ -358,6 +371,22 @@ def test_pools_are_seen_with_their_reasons(service: JobService) -> None:
     assert service.list_nodes("demo") == (_NODE,)
     assert service.list_samples("demo") == (_SAMPLE,)
     assert service.storage() == StorageAddress("https://x.blob.core.windows.net/")
+
+
+def test_decisions_are_given_with_their_inputs(service: JobService) -> None:
+    """The document of a decision arrives to the byte, with what was done; an instant needs its zone."""
+    (kept,) = service.list_kept_decisions("demo")
+    assert kept.document.encode() == dump_record(_RECORD)
+    assert (kept.at, kept.decisions) == (_NOW, service.list_decisions("demo"))
+    zone = timezone(timedelta(hours=2))
+    assert service.list_kept_decisions("demo", 9, _NOW.astimezone(zone)) == (kept,)
+    assert service.list_kept_decisions("demo", 9, _NOW - timedelta(microseconds=1)) == ()
+    with pytest.raises(NotFoundError, match="no pool"):
+        service.list_kept_decisions("demi")
+    with pytest.raises(InvalidRequestError, match="names no time zone"):
+        service.list_kept_decisions("demo", 1, _NOW.replace(tzinfo=None))
+    with pytest.raises(InvalidRequestError, match="limit"):
+        service.list_kept_decisions("demo", 0)
 
 
 def test_nodes_are_drained_by_name(service: JobService) -> None:

@@ -1,6 +1,7 @@
 """A real service on a store of its own, with one pool."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
 from scheduler.adapters.sql.job_views import SqlJobViews
-from scheduler.autoscale.plan import Hold, Reason, ReasonKind
-from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, StorageAddress
+from scheduler.api.app import create_app
+from scheduler.api.server import ApiServer
+from scheduler.autoscale.inputs import Inputs, decide_on, record_of
+from scheduler.autoscale.plan import GroupFleet, Hold, Reason, ReasonKind
+from scheduler.cli.home import ApiAddress, StackFolder
+from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, PoolDemand, Sample, StorageAddress
 from scheduler.policy import ScalingPolicy
 from scheduler.service import Service
 from scheduler.settings import PoolSettings, SchedulerSettings
@@ -51,6 +56,13 @@ NODE = Node(
     status_at=_NOW,
     idle_since=_NOW,
 )
+_INPUTS = Inputs(
+    policies={"demo": ScalingPolicy(max_nodes=4)},
+    demand={"demo": PoolDemand(0, 0, None, None)},
+    fleet=(GroupFleet(_GROUP, (NODE,), 1),),
+    history=(),
+    now=_NOW,
+)
 
 
 @pytest.fixture
@@ -68,7 +80,18 @@ def service(tmp_path: Path, blobs: MemoryBlobs) -> Iterator[Service]:
     fleet.sync_groups(epoch, _SETTINGS, _NOW)
     fleet.save_nodes(epoch, (NODE,), _NOW)
     fleet.record_decisions(epoch, (Hold(_KEY, Reason(ReasonKind.NO_WORK, "no work [waits]")),), _NOW)
+    fleet.record_inputs(epoch, record_of(_INPUTS, decide_on(_INPUTS), "demo"))
+    fleet.record_sample(epoch, Sample(_NOW, "demo", 0, 0, target_nodes=1, current_nodes=1, booting_nodes=0))
     address = StorageAddress(_SETTINGS.blob_endpoint)
     clock, views = ManualClock(_NOW), SqlJobViews(database)
     yield Service(SqlJobStore(database), fleet, lambda: address, clock, views=views, blobs=blobs)
     database.close()
+
+
+@contextmanager
+def served(service: Service, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Serve a service where commands look for it."""
+    monkeypatch.setenv("MILLPOND_HOME", str(home))
+    with ApiServer(create_app(service, "token")) as server:
+        StackFolder("local", home).publish_api(ApiAddress(server.url, "token", 1))
+        yield

@@ -57,9 +57,9 @@ def group(generation: str) -> NodeGroup:
     return NodeGroup(key, f"set-{generation}", f"work-{generation}", "Standard_D2s_v5", GroupPriority.REGULAR, 2, 5)
 
 
-def settings(*generations: str) -> SchedulerSettings:
-    """Make the settings in which these generations are current."""
-    pool = PoolSettings(POOL, POLICY, tuple(group(generation) for generation in generations))
+def settings(*generations: str, shadow: ScalingPolicy | None = None) -> SchedulerSettings:
+    """Make the settings in which these generations are current, and a policy is proposed."""
+    pool = PoolSettings(POOL, POLICY, tuple(group(generation) for generation in generations), shadow)
     return SchedulerSettings("local", "sub", "rg", "eastus", "https://arm", "https://b/", "https://q/", "acct", (pool,))
 
 
@@ -174,6 +174,7 @@ class World:
         reading = self.fleet.observe(self.epoch, now)
         acted = self.fleet.act(self.epoch, reading, now)
         self.fleet.sample(self.epoch, reading, acted, now)
+        self.fleet.keep(acted)
         return reading
 
     def run(self, span: timedelta, every: timedelta = timedelta(seconds=10)) -> None:

@@ -1,14 +1,16 @@
 """The fleet's controller over scale sets, blobs and stores that behave as the real ones do."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from node_bootstrap.protocol import Directive, NodeState, StopRef
+from scheduler.decision_document import load_record
 from scheduler.errors import CapacityErrorKind, StaleLeaderError, ThrottledError
 from scheduler.model import NodeGroup, NodePhase
-from tests.scheduler.controller.fleet_world import POOL, World, group
+from tests.scheduler.controller.fleet_world import POLICY, POOL, World, group, settings
 
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
@@ -422,3 +424,65 @@ def test_a_node_that_a_person_asks_to_go_goes(world: World) -> None:
     assert len(world.phases()) == 2
     assert ("undrain", 1) not in world.decisions()
     assert any("a person asked" in reason for reason in world.reasons())
+
+
+def test_decisions_are_kept_with_what_they_were_made_from(world: World) -> None:
+    """Each instant with news has one document, which gives the same again; without news nothing is kept."""
+    job = grown(world)
+    world.jobs.cancel_job(job, world.clock.now())
+    world.run(5 * MINUTE)
+    kept = world.store.kept_decisions(POOL, 100)
+    told = [decision for each in kept for decision in each.decisions]
+    assert told == list(world.store.decisions(POOL, 100))
+    assert {"scale_out", "drain", "remove", "hold"} == {decision.action for decision in told}
+    for each in kept:
+        record = load_record(each.document)
+        assert (record.pool, record.inputs.now) == (POOL, each.at)
+        assert record.replay() == record.decided
+        assert set(each.decisions) <= set(record.decided)
+    world.run(MINUTE)
+    assert world.store.kept_decisions(POOL, 100) == kept
+
+
+def test_a_refusal_stands_beside_the_order_that_was_decided(world: World) -> None:
+    """The document says what was decided, the decisions what came of it."""
+    world.capacity.refusal = CapacityErrorKind.SKU
+    world.submit(4)
+    world.step()
+    (kept,) = world.store.kept_decisions(POOL, 9)
+    assert [each.action for each in kept.decisions] == ["hold"]
+    assert [each.action for each in load_record(kept.document).decided] == ["scale_out"]
+
+
+def test_what_cannot_be_written_down_is_decided_upon_nevertheless(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half a surrogate pair in an error of Azure costs the document, with a warning, and not the decision."""
+    world.submit(4)
+    world.capacity.given_up = "\ud800"
+    world.step()
+    assert world.decisions() == [("scale_out", 2)]
+    assert world.store.kept_decisions(POOL, 9) == ()
+    assert "cannot be replayed later" in caplog.text
+
+
+def test_a_proposed_policy_is_decided_by_and_changes_nothing(world: World) -> None:
+    """What it would do is kept where that is news, also while the live policy holds; nothing is bought."""
+    shadow = replace(POLICY, acceptable_wait=5 * SECOND, min_nodes=1)
+    world.store.sync_groups(world.epoch, settings("g1", shadow=shadow), world.clock.now())
+    world.step()
+    (kept,) = world.store.kept_decisions(POOL, 9)
+    record = load_record(kept.document)
+    assert [each.action for each in record.decided] == ["hold"]
+    assert [(each.action, each.count) for each in record.would_be() or ()] == [("scale_out", 1)]
+    assert world.capacity.raised == []
+    world.run(MINUTE)
+    assert world.store.kept_decisions(POOL, 9) == (kept,)
+    world.lead()
+    world.step()
+    assert len(world.store.kept_decisions(POOL, 9)) == 2
+    world.declare("g1")
+    world.run(10 * SECOND)
+    newest = load_record(world.store.kept_decisions(POOL, 1)[0].document)
+    assert (newest.would_be(), newest.inputs.policies) == (None, {POOL: POLICY})
+    assert world.store.decisions(POOL, 9) == kept.decisions

@@ -3,21 +3,24 @@
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from scheduler.autoscale.decide import decide
+from scheduler.autoscale.plan import GroupFleet, ScaleOut
 from scheduler.errors import InvalidRequestError
 from scheduler.formula.check import read
-from scheduler.formula.compile_report import Standing
+from scheduler.formula.compile_report import UNTOLD, Standing
 from scheduler.formula.compiler import CompileSettings, compile_policy
 from scheduler.formula.dialect import Dialect
 from scheduler.formula.evaluate import evaluate
 from scheduler.formula.parse import parse
 from scheduler.formula.printing import print_formula
 from scheduler.formula.samples import MetricSamples, Pool
+from scheduler.model import GroupKey, GroupPriority, NodeGroup, PoolDemand
 from scheduler.policy import ScalingPolicy
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -39,6 +42,19 @@ POLICIES = st.builds(
     st.integers(0, 10_000),
     _SPANS,
     _SPANS,
+)
+# A second is what a setting is given in at least; in fractions of it our scheduler's floats may round otherwise.
+SECONDS_POLICIES = st.builds(
+    lambda wait, low, more, time: ScalingPolicy(
+        acceptable_wait=timedelta(seconds=wait),
+        min_nodes=low,
+        max_nodes=low + more,
+        default_task_time=timedelta(seconds=time),
+    ),
+    st.integers(1, 7200),
+    st.integers(0, 20),
+    st.integers(0, 10_000),
+    st.integers(1, 7200),
 )
 _COUNTS = st.integers(0, 20) | st.integers(0, 100_000)
 HISTORIES = st.lists(st.tuples(_COUNTS, _COUNTS), max_size=30)
@@ -81,7 +97,7 @@ def by_the_policy(policy: ScalingPolicy, active: int, running: int, slots: int, 
     all tasks.
     """
     seconds = policy.default_task_time.total_seconds()
-    part = floor(1_000_000 * policy.worth_a_slot(seconds, None, settings.slots or 1))
+    part = policy.worth_a_slot(seconds, None, settings.slots or 1)
     worth = running + ceil(Fraction(active * part, 1_000_000))
     backlog = (active + Fraction(running, 2)) * Fraction(policy.default_task_time / timedelta(microseconds=1))
     needed = max(worth, ceil(backlog / Fraction(policy.acceptable_wait / timedelta(microseconds=1))), 1)
@@ -124,6 +140,27 @@ def test_where_nothing_ended_lately_only_the_policy_counts(
     expected = within(policy, by_the_policy(policy, active, running, settings.slots or slots, settings))
     assert evaluated(policy, world, settings, 0) == (expected, 0)
     assert evaluated(policy, World(expected, expected, slots, world.history), settings, 0) == (expected, 0)
+
+
+def ordered(policy: ScalingPolicy, demand: PoolDemand | None, slots: int) -> int:
+    """Count the nodes that our scheduler orders for an empty pool of one group."""
+    key = GroupKey("pool", "nodes", "g1")
+    group = NodeGroup(key, "vmss", "work", "Standard_D2s_v5", GroupPriority.REGULAR, slots, policy.max_nodes)
+    plan = decide({"pool": policy}, {"pool": demand}, (GroupFleet(group, (), 0),), {}, NOW)
+    return sum(action.count for action in plan.actions if isinstance(action, ScaleOut))
+
+
+@given(SECONDS_POLICIES, _COUNTS, _COUNTS, st.integers(1, 16))
+def test_the_scheduler_decides_as_the_formula_where_nothing_was_measured(
+    policy: ScalingPolicy, active: int, running: int, slots: int
+) -> None:
+    """For an empty pool our scheduler orders as many nodes as the formula sets; of unknown work neither makes any."""
+    settings = CompileSettings(slots=slots)
+    expected = ordered(policy, PoolDemand(active, running, None, None), slots)
+    assert evaluated(policy, World(0, 0, slots, [(active, running)]), settings, 0) == (expected, 0)
+    assert ordered(policy, None, slots) == 0
+    nodes = policy.min_nodes
+    assert evaluated(policy, World(nodes, nodes, slots, []), settings, 0) == (nodes, 0)
 
 
 @given(POLICIES, WORLDS, st.integers(0, 1000))
@@ -172,19 +209,27 @@ def test_the_text_is_this() -> None:
     )
 
 
+def test_the_report_speaks_of_every_setting_in_its_own_words() -> None:
+    """A new setting of the policy needs a line in the report: what is lost with it, or how it is kept."""
+    report = {element.name: element for element in compile_policy(ScalingPolicy()).elements}
+    assert {field.name for field in fields(ScalingPolicy)} <= set(report)
+    assert [name for name, element in report.items() if element.loss == UNTOLD] == []
+
+
 @dataclass(frozen=True, slots=True)
 class _LaterPolicy(ScalingPolicy):
     """A policy with a setting that this compiler does not know."""
 
-    budget_per_hour: float = 12.5
+    later: float = 12.5
 
 
-def test_the_report_speaks_of_every_field() -> None:
+def test_what_the_compiler_does_not_know_is_lost() -> None:
     """Each field has a standing; what the compiler does not know is said to be lost, with its value."""
     report = {element.name: element for element in compile_policy(_LaterPolicy()).elements}
     assert {field.name for field in fields(_LaterPolicy)} <= set(report)
-    assert report["budget_per_hour"].standing is Standing.NOT_EXPRESSED
-    assert "12.5" in report["budget_per_hour"].how
+    assert report["later"].standing is Standing.NOT_EXPRESSED
+    assert report["later"].loss == UNTOLD
+    assert "12.5" in report["later"].how
     for element in report.values():
         assert element.how
         assert bool(element.loss) is (element.standing is not Standing.EXACT), element.name

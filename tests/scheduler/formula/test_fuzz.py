@@ -9,11 +9,13 @@ from scheduler.formula.check import check, read
 from scheduler.formula.dialect import Dialect, DivisionByZero, HalfRule, NegativeTarget, Percentile
 from scheduler.formula.evaluate import evaluate
 from scheduler.formula.language import METRICS
+from scheduler.formula.lint import lint
+from scheduler.formula.lint_rule import LintSettings
 from scheduler.formula.outcome import AutoScaleRun
-from scheduler.formula.problems import FormulaError
+from scheduler.formula.problems import FormulaError, excerpt
 from scheduler.formula.samples import MetricSamples, Pool
 from scheduler.formula.syntax import Formula
-from tests.scheduler.formula.trees import FORMULAS, SOUP
+from tests.scheduler.formula.trees import DAMAGED, FORMULAS, SOUP, TEXTS
 
 NOW = datetime(2025, 6, 15, 10, tzinfo=UTC)
 
@@ -65,17 +67,20 @@ def test_any_tree_evaluates_or_fails_by_its_own_error(formula: Formula, pool: Po
         assert run.error.values[0][1].startswith("Line ")
 
 
-@given(SOUP | st.text(max_size=200) | st.binary(max_size=200).map(lambda data: data.decode("latin-1")), POOLS, DIALECTS)
+@given(SOUP | DAMAGED | TEXTS, POOLS, DIALECTS)
 def test_any_text_is_read_or_refused(text: str, pool: Pool, dialect: Dialect) -> None:
-    """Words in any order, any characters and any bytes are refused with a place in the text, or evaluate."""
+    """Words in any order, damaged formulas, any characters and bytes are refused with a place, or evaluate."""
     try:
         formula = read(text, dialect)
     except FormulaError as error:
         for problem in error.problems:
             assert 0 <= problem.span.start <= len(text)
             assert problem.span.line == text.count("\n", 0, problem.span.start) + 1
+            assert excerpt(text, problem.span)
         return
     is_whole(evaluate(formula, pool, NOW, lambda: 0.5, dialect))
+    for finding in lint(formula, LintSettings(4)):
+        assert 0 <= finding.span.start <= finding.span.end <= len(text)
 
 
 @given(FORMULAS, POOLS, DIALECTS)

@@ -11,6 +11,7 @@ from scheduler.formula.language import (
     PROPERTIES,
     WRITABLE,
 )
+from scheduler.formula.printing import print_formula
 from scheduler.formula.syntax import (
     Assignment,
     Binary,
@@ -64,3 +65,23 @@ _WORDS = (
     *"+-*/!<>=?:.,;()%\"'$#", "==", "&&", "||", "//", "\n", " ", "1", "0.5", "1e9", "a", "$b", '"2016-10-13"',
 )  # fmt: skip
 SOUP = st.lists(st.sampled_from(_WORDS), max_size=60).map("".join)
+
+
+def _damaged(text: str, cuts: list[tuple[int, int, bytes]]) -> str:
+    data = text.encode()
+    for place, length, put in cuts:
+        at = place % (len(data) + 1)
+        data = data[:at] + put + data[at + length :]
+    return data.decode("utf-8", errors="surrogateescape")
+
+
+# Texts of formulas with bytes taken out and put in: cut words, half of a character, unclosed quotes, doubled signs.
+_PUT = st.binary(max_size=4) | st.sampled_from(_WORDS).map(str.encode)
+_CUTS = st.tuples(st.integers(0, 400), st.integers(0, 12), _PUT)
+DAMAGED = st.builds(_damaged, FORMULAS.map(print_formula) | SOUP, st.lists(_CUTS, min_size=1, max_size=6))
+# Any characters, those that no file has too; any bytes; and much too much of anything.
+TEXTS = (
+    st.text(st.characters(exclude_categories=()), max_size=200)
+    | st.binary(max_size=300).map(lambda data: data.decode("latin-1"))
+    | st.builds(lambda word, times: word * times, st.sampled_from(_WORDS), st.integers(1, 9000))
+)

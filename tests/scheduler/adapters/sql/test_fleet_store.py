@@ -1,5 +1,6 @@
 """The fleet's part of the store, in memory and in a file."""
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,10 +11,13 @@ from sqlalchemy import update
 from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.fleet_schema import LEARNED
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
+from scheduler.adapters.sql.kept_decisions import keep_inputs, prune_inputs
+from scheduler.autoscale.inputs import DecisionRecord, Inputs, decide_on, record_of
 from scheduler.autoscale.levels import PoolHistory, observed
-from scheduler.autoscale.plan import Drain, Hold, Reason, ReasonKind, ScaleOut
+from scheduler.autoscale.plan import Drain, GroupFleet, Hold, Reason, ReasonKind, ScaleOut
+from scheduler.decision_document import dump_record, load_record
 from scheduler.errors import CapacityErrorKind, ConflictError, MillpondError, NotFoundError, StaleLeaderError
-from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, Sample
+from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, PoolDemand, Sample
 from scheduler.policy import Limits, ScalingPolicy
 from scheduler.ports.fleet_store import DELETED_BY_CLOUD, GONE_BY_ITSELF, FleetStore, NodeChange
 from scheduler.settings import PoolSettings, SchedulerSettings
@@ -52,6 +56,14 @@ def node(number: int = 1, phase: NodePhase = NodePhase.WORKING, key: GroupKey = 
         held=("m1", "m2"),
         reason="because",
     )
+
+
+def record(at: datetime = NOW, waiting: int = 4, pool: str = "pool") -> DecisionRecord:
+    """Decide for a pool without nodes that has so many waiting tasks."""
+    own = replace(NEW, pool=pool)
+    demand = {pool: PoolDemand(waiting, 0, 60.0, at)}
+    inputs = Inputs({pool: ScalingPolicy()}, demand, (GroupFleet(group(own), (), 0),), (), at)
+    return record_of(inputs, decide_on(inputs), pool)
 
 
 @pytest.fixture
@@ -315,6 +327,48 @@ def test_repeated_decisions_are_one_entry(store: FleetStore, epoch: int) -> None
     assert store.decisions("pool", 2) == kept[-2:]
 
 
+def test_inputs_are_kept_once_a_step_and_pool(store: FleetStore, epoch: int) -> None:
+    """Decisions of an instant share the first document; the newest come oldest first, up to an instant."""
+    hold = Hold(SPARE, Reason(ReasonKind.OTHER_GROUP, "main gives"))
+    order = ScaleOut(NEW, 2, Reason(ReasonKind.BACKLOG, "work"))
+    first = record()
+    store.record_decisions(epoch, (order,), NOW)
+    store.record_inputs(epoch, first)
+    store.record_decisions(epoch, (hold,), NOW)
+    store.record_inputs(epoch, record(waiting=9))
+    store.record_decisions(epoch, (order,), NOW + SECOND)
+    store.record_inputs(epoch, record(NOW + SECOND))
+    store.record_inputs(epoch, record(pool="other"))
+    both = store.kept_decisions("pool", 9)
+    assert [[each.action for each in kept.decisions] for kept in both] == [["scale_out", "hold"], ["scale_out"]]
+    assert load_record(both[0].document) == first
+    assert both[0].document.encode() == dump_record(first)
+    assert store.kept_decisions("pool", 1) == both[1:]
+    assert store.kept_decisions("pool", 9, NOW + SECOND / 2) == both[:1]
+    assert store.kept_decisions("pool", 9, NOW - SECOND) == ()
+
+
+def test_inputs_are_bounded(database: Database, store: FleetStore, epoch: int) -> None:
+    """Documents go after a month, and the oldest of a pool when there are too many bytes of it; its newest stays."""
+    with database.lead(epoch) as connection:
+        for second in range(4):
+            keep_inputs(connection, record(NOW + second * SECOND))
+        keep_inputs(connection, record(pool="other"))
+
+    def kept(pool: str) -> list[int]:
+        return [(each.at - NOW).seconds for each in store.kept_decisions(pool, 9)]
+
+    with database.lead(epoch) as connection:
+        prune_inputs(connection, NOW)
+    assert kept("pool") == [0, 1, 2, 3]
+    with database.lead(epoch) as connection:
+        size = len(zlib.compress(dump_record(record()), 1))
+        prune_inputs(connection, NOW, most_bytes=int(2.5 * size))
+    assert (kept("pool"), kept("other")) == ([2, 3], [0])
+    store.prune(epoch, NOW + timedelta(days=40))
+    assert (kept("pool"), kept("other")) == ([3], [0])
+
+
 def test_boots_are_measured(store: FleetStore, epoch: int) -> None:
     """The boot time is the median of the newest nine, from being listed to the first status."""
     assert store.histories("pool")[NEW].boot_time is None
@@ -367,6 +421,7 @@ def test_an_old_leader_writes_nothing(store: FleetStore, database: Database, epo
         lambda: store.record_order(epoch, NEW, NOW),
         lambda: store.record_refusal(epoch, NEW, CapacityErrorKind.SKU, "", NOW),
         lambda: store.record_decisions(epoch, (action,), NOW),
+        lambda: store.record_inputs(epoch, record()),
         lambda: store.record_sample(epoch, Sample(NOW, "pool", 0, 0, 0, 0, 0)),
         lambda: store.forget_group(epoch, NEW, NOW),
     ):
@@ -374,4 +429,4 @@ def test_an_old_leader_writes_nothing(store: FleetStore, database: Database, epo
             write()
     assert store.nodes("pool") == (node(),)
     assert [each.key for each in store.groups("pool")] == [NEW]
-    assert store.decisions("pool", 1) == store.samples("pool", 1) == ()
+    assert store.decisions("pool", 1) == store.samples("pool", 1) == store.kept_decisions("pool", 1) == ()
