@@ -59,7 +59,7 @@ def _purchases(pools: Mapping[str, Weighed | Unread], limits: Limits) -> Mapping
     counts = dict(share_out([claim for name, claim in claims.items() if name not in waiting], ledger))
     purchases = {}
     for name, claim in claims.items():
-        left = ledger.copy()
+        left = ledger.part(offer.use for offer in claim.offers)
         if name in waiting:
             counts |= share_out([claim], left)
         held = {
