@@ -31,6 +31,7 @@ class ReasonKind(StrEnum):
     BUDGET = "budget"
     QUOTA = "quota"
     SPOT_SHARE = "spot_share"
+    GANG = "gang"
     DRAIN_FIRST = "drain_first"
     ORDER_OVERDUE = "order_overdue"
     BOOT_BREAKER = "boot_breaker"
