@@ -85,6 +85,7 @@ class ScalingPolicy:
     max_step_out          most nodes that one decision asks for
     max_step_out_per_minute   most nodes asked for within a minute
     floors                nodes that are up at certain hours
+    gang_nodes            nodes that work begins on together: as many are bought, and let go, at a time
     """
 
     waiting_cost: float = 1.0
@@ -105,6 +106,7 @@ class ScalingPolicy:
     max_step_out: int | None = None
     max_step_out_per_minute: int | None = None
     floors: tuple[Floor, ...] = ()
+    gang_nodes: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_nodes <= self.max_nodes:
@@ -122,6 +124,7 @@ class ScalingPolicy:
         for name in ("spot_share", "max_eviction_rate"):
             _check(name, getattr(self, name), 0, 1)
         _check("budget_per_hour", self.budget_per_hour, 0)
+        _check("gang_nodes", self.gang_nodes, 1, max(1, self.max_nodes))
         for floor in self.floors:
             _check("the nodes of a floor", floor.nodes, 0, self.max_nodes)
 

@@ -96,6 +96,7 @@ _BOUNDED: Mapping[str, Any] = {
     "max_failed_boots": Annotated[int, _COUNT],
     "max_step_out": Annotated[int | None, _COUNT],
     "max_step_out_per_minute": Annotated[int | None, _COUNT],
+    "gang_nodes": Annotated[int, _COUNT],
     "floors": Annotated[tuple[FloorSection, ...], AfterValidator(_within_most)],
 }
 

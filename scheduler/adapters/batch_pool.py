@@ -24,6 +24,7 @@ from scheduler.adapters.azure_capacity import (
 from scheduler.adapters.azure_errors import translated
 from scheduler.errors import ConflictError, NotFoundError, PreconditionError
 from scheduler.model import GroupPriority, Instance, InstanceState, NodeGroup, ScaleSetView
+from scheduler.ports.capacity import check_raise
 
 # The client's own writes wait for their end in a thread each, so they are sent here, in the client's version.
 _API_VERSION = "2025-06-01"
@@ -88,8 +89,7 @@ class BatchPoolCapacity:
 
         The target never falls, also where it stands above what a failed resize could get.
         """
-        if capacity <= view.capacity:
-            raise ValueError(f"capacity {capacity} of {group.scale_set} is not above {view.capacity}: only raised")
+        check_raise(group, view, capacity)
         pool = self._read(group)
         if pool.etag != view.etag or not _is_steady(pool):
             raise PreconditionError(
@@ -102,7 +102,7 @@ class BatchPoolCapacity:
         wanted = max(wanted, capacity - other)
         dedicated, low_priority = (other, wanted) if spot else (wanted, other)
         body = {"targetDedicatedNodes": dedicated, "targetLowPriorityNodes": low_priority}
-        what = f"raising Batch pool {group.scale_set} from {view.capacity} to {capacity} nodes"
+        what = f"asking {capacity} nodes of Batch pool {group.scale_set} in place of {view.capacity}"
         try:
             self._send(what, "POST", f"/pools/{group.scale_set}/resize", body, view.etag)
         except ConflictError as error:

@@ -22,6 +22,7 @@ from scheduler.errors import (
     PreconditionError,
 )
 from scheduler.model import Instance, InstanceState, NodeGroup, ScaleSetView
+from scheduler.ports.capacity import check_raise, live
 from scheduler.ports.clock import Clock
 from scheduler.ports.storage import BlobEntry, ReceivedEvent
 
@@ -301,14 +302,13 @@ class MemoryCapacity:
 
     def raise_to(self, group: NodeGroup, view: ScaleSetView, capacity: int) -> None:
         """Make instances up to the capacity, provided that the set is as it was read."""
-        if capacity <= view.capacity:
-            raise ValueError(f"capacity {capacity} of {group.scale_set} is not above {view.capacity}: only raised")
+        check_raise(group, view, capacity)
         found = self._set(group)
         if view.etag != f'"{found.version}"':
             raise PreconditionError(f"the scale set {group.scale_set} changed since it was read; observe it again")
         if self.refusal is not None:
             raise CapacityError(self.refusal, f"no nodes for {group.scale_set}: {self.refusal} (on demand)")
-        for _ in range(capacity - found.capacity):
+        for _ in range(capacity - live(view)):
             instance_id = str(next(found.numbers))
             delay, fails = self.begin_boot(group.scale_set, instance_id)
             found.machines.append(_Machine(instance_id, self._clock.now() + delay, fails))

@@ -21,6 +21,7 @@ from scheduler.adapters.azure_capacity import (
 from scheduler.adapters.azure_errors import has_capacity_code, translated
 from scheduler.errors import ConflictError, NotFoundError, PreconditionError
 from scheduler.model import Instance, InstanceState, NodeGroup, ScaleSetView
+from scheduler.ports.capacity import check_raise
 
 _PROVISIONING = {
     "creating": InstanceState.CREATING,
@@ -72,12 +73,11 @@ class ScaleSetCapacity:
         return ScaleSetView(group.scale_set, _capacity(found), found.etag or "", instances, error)
 
     def raise_to(self, group: NodeGroup, view: ScaleSetView, capacity: int) -> None:
-        """Ask for a higher capacity, provided that the set is as it was read."""
-        if capacity <= view.capacity:
-            raise ValueError(f"capacity {capacity} of {group.scale_set} is not above {view.capacity}: only raised")
+        """Ask for more machines than there are, provided that the set is as it was read."""
+        check_raise(group, view, capacity)
         if not view.etag:
             raise PreconditionError(f"the reading of scale set {group.scale_set} has no ETag to guard a write with")
-        with translated(f"raising scale set {group.scale_set} from {view.capacity} to {capacity} instances"):
+        with translated(f"asking {capacity} instances of scale set {group.scale_set} in place of {view.capacity}"):
             self._client.virtual_machine_scale_sets.begin_update(
                 self._resource_group,
                 group.scale_set,

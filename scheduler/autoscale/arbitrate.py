@@ -8,6 +8,7 @@ from datetime import datetime
 from scheduler.autoscale.assess import Assessment
 from scheduler.autoscale.budget import Ledger
 from scheduler.autoscale.desire import Desire
+from scheduler.autoscale.gangs import keep_whole, nodes_for
 from scheduler.autoscale.keeping import keeping
 from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, Drain, Hold, Reason, ReasonKind, Remove, ScaleOut, Undrain
@@ -70,8 +71,8 @@ def arbitrate(pool: Weighed, purchases: Purchases, learned: PoolHistory | None, 
             slots=sum(each.serving_slots for each in known),
             nodes=sum(each.serving for each in known) - pool.policy.min_nodes,
         )
-        actions += _give_up_boots(surplus, pool.kept, known)
-        actions += _drain_idle(surplus, pool, known, learned, now)
+        going = [*_give_up_boots(surplus, pool.kept, known), *_drain_idle(surplus, pool, known, learned, now)]
+        actions += keep_whole(going, sum(each.serving for each in current), pool.policy.gang_nodes)
     taken_back = {name for action in actions if isinstance(action, Undrain) for name in action.nodes}
     for each in pool.groups:
         if each.unknown is None:
@@ -134,9 +135,12 @@ def _take_back(shortage: _Shortage, known: tuple[Assessment, ...], wanted: Desir
 
 
 def _shortage(pool: Weighed, current: tuple[Assessment, ...]) -> _Shortage:
+    least, gang = pool.policy.min_nodes, pool.policy.gang_nodes
+    if gang > 1 and current:
+        least = nodes_for(pool.wanted.slots, current[0].group.task_slots, least, gang)
     return _Shortage(
         slots=pool.wanted.slots - sum(each.serving_slots for each in current),
-        nodes=pool.policy.min_nodes - sum(each.serving for each in current),
+        nodes=least - sum(each.serving for each in current),
     )
 
 
@@ -158,7 +162,7 @@ def _buy(
             reason = Reason(ReasonKind.BACKLOG, f"{pool.wanted.sentence}; {has}")
         else:
             reason = Reason(ReasonKind.MINIMUM, f"{pool.minimum}; {has}")
-        orders.append(ScaleOut(each.group.key, count, reason))
+        orders.append(ScaleOut(each.group.key, count, reason, each.stuck))
         shortage.met_by(each, count)
     if shortage.exists:
         return [_cut(order, purchases.held.get(order.group)) for order in orders]

@@ -37,10 +37,11 @@ class Assessment:
 
     leaving     nodes that work or boot and that a person asked to go: they serve no longer
     ordered     nodes asked for that are not listed yet and may still be expected
-    asked_for   machines there are or will be, those being removed included
+    stuck       nodes asked for that are not expected any more: the set's capacity has them, and nothing counts on them
+    asked_for   machines there are or will be, those being removed included and stuck ones left out
     room        how many more may be asked for, the pool's bounds aside; where it is 0, `blocked` says why
     boot_time   how long its boots take; None while none has been measured
-    asked_lately   nodes asked for within the last minute, and not before it as far as can be told
+    asked_lately   nodes asked for within the last minute, where the policy counts them
     evictions   nodes that the cloud took away within the last hour
     avoided     so many evictions that other groups are asked first
     """
@@ -55,6 +56,7 @@ class Assessment:
     lost: tuple[Node, ...]
     leaving: tuple[Node, ...]
     ordered: int
+    stuck: int
     asked_for: int
     room: int
     blocked: Reason | None
@@ -106,14 +108,13 @@ def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now:
             sorted_out[phase].append(node)
     removing = len(sorted_out[NodePhase.REMOVING])
     there = len(fleet.nodes) - len(sorted_out[NodePhase.GONE])
-    recent = history.ordered_at is not None and now - history.ordered_at < policy.boot_deadline
-    expected = recent and fleet.error is None
     # A set's capacity falls when a deletion begins, so what is being removed is not among what it asks for.
     unlisted = max(0, fleet.capacity - (there - removing))
-    ordered = unlisted if expected else 0
-    asked_for = there + unlisted
+    ordered = min(unlisted, _expected(fleet, history, policy, now)) if unlisted else 0
+    stuck = unlisted - ordered
+    asked_for = there + ordered
     underway = len(sorted_out[NodePhase.BOOTING]) + ordered
-    room, blocked = _room(fleet, history, policy, now, asked_for, underway, unlisted - ordered)
+    room, blocked = _room(fleet, history, policy, now, asked_for, underway, stuck)
     evictions = sum(now - at < EVICTION_SPAN for at in history.evicted_at)
     return Assessment(
         group=fleet.group,
@@ -126,25 +127,59 @@ def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now:
         lost=_by_name(sorted_out[NodePhase.LOST]),
         leaving=_by_name(leaving),
         ordered=ordered,
+        stuck=stuck,
         asked_for=asked_for,
         room=room,
         blocked=blocked,
         boot_time=history.boot_time,
-        asked_lately=_asked_lately(fleet.nodes, unlisted, history, now),
+        asked_lately=0 if policy.max_step_out_per_minute is None else _asked_lately(fleet, ordered, history, now),
         evictions=evictions,
         avoided=evictions >= FEWEST_EVICTIONS and evictions > policy.max_eviction_rate * (there + evictions),
     )
 
 
-def _asked_lately(nodes: tuple[Node, ...], unlisted: int, history: GroupHistory, now: datetime) -> int:
-    """Count what was listed within a minute, and what is not listed yet if something was ordered within it."""
-    listed = sum(now - node.first_seen_at < STEP_SPAN and node.phase is not NodePhase.GONE for node in nodes)
-    ordered = history.ordered_at is not None and now - history.ordered_at < STEP_SPAN
-    return listed + (unlisted if ordered else 0)
-
-
 def _by_name(nodes: list[Node]) -> tuple[Node, ...]:
     return tuple(sorted(nodes, key=_NAME))
+
+
+def _asked_lately(fleet: GroupFleet, expected: int, history: GroupHistory, now: datetime) -> int:
+    """Count what was listed within a minute, and what is expected still if something was ordered within it."""
+    listed = sum(node.phase is not NodePhase.GONE and now - node.first_seen_at < STEP_SPAN for node in fleet.nodes)
+    ordered = history.ordered_at is not None and now - history.ordered_at < STEP_SPAN
+    return listed + (expected if ordered else 0)
+
+
+def _expected(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now: datetime) -> int:
+    """Say how many of the nodes that are not listed yet may still come.
+
+    All of them within the boot deadline. An order that is older is slow where some have come within that time, and as
+    many are expected within the next; it is stuck where none has.
+    """
+    if fleet.error is not None or history.ordered_at is None:
+        return 0
+    if now - history.ordered_at < policy.boot_deadline:
+        return fleet.capacity
+    return sum(
+        node.phase is not NodePhase.GONE and now - node.first_seen_at < policy.boot_deadline for node in fleet.nodes
+    )
+
+
+def given_up(
+    fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now: datetime
+) -> tuple[CapacityErrorKind, str] | None:
+    """Say why the last order counts as refused although it was taken: Azure gave up on it, or it is stuck."""
+    if history.ordered_at is None:
+        return None
+    if fleet.error is not None:
+        return refusal_kind(fleet.error), fleet.error
+    kept = sum(node.phase not in {NodePhase.GONE, NodePhase.REMOVING} for node in fleet.nodes)
+    if fleet.capacity <= kept or _expected(fleet, history, policy, now):
+        return None
+    return CapacityErrorKind.ALLOCATION, _overdue_words(fleet.capacity - kept, policy)
+
+
+def _overdue_words(stuck: int, policy: ScalingPolicy) -> str:
+    return f"{stuck} nodes asked for have not come within {_minutes(policy.boot_deadline)}"
 
 
 def _failed_to_boot(node: Node, policy: ScalingPolicy, now: datetime) -> bool:
@@ -162,18 +197,19 @@ def _room(
     now: datetime,
     asked_for: int,
     underway: int,
-    overdue: int,
+    stuck: int,
 ) -> tuple[int, Reason | None]:
     """Count how many more nodes may be asked for; with 0 comes the reason."""
     group = fleet.group
     if (failed := _late_refusal(fleet, history, now)) is not None:
         return 0, failed
+    if stuck and fleet.error is None and history.ordered_at is not None:
+        again = history.ordered_at + policy.boot_deadline + back_off(CapacityErrorKind.ALLOCATION, history.refusals)
+        if now < again:
+            sentence = f"{_overdue_words(stuck, policy)} and are counted on no more; see the set {group.scale_set}"
+            return 0, Reason(ReasonKind.ORDER_OVERDUE, f"{sentence} in Azure; asked again after {again:%H:%M:%S} UTC")
     room = max(0, group.max_nodes - asked_for)
     if room == 0:
-        if overdue:
-            sentence = f"{overdue} nodes asked for have not come within {_minutes(policy.boot_deadline)}"
-            why = f": {fleet.error}" if fleet.error is not None else f"; see the set {group.scale_set} in Azure"
-            return 0, Reason(ReasonKind.ORDER_OVERDUE, sentence + why)
         return 0, Reason(ReasonKind.AT_MAXIMUM, f"the group is at its maximum of {group.max_nodes} nodes")
     if history.refused_at is not None and history.refused_kind is not None:
         again = history.refused_at + back_off(history.refused_kind, history.refusals)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from scheduler.autoscale.assess import Assessment
 from scheduler.autoscale.plan import Reason, ReasonKind
@@ -28,8 +29,7 @@ class LimitKind(StrEnum):
     QUOTA = "quota"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Limit:
+class Limit(NamedTuple):
     """One bound; `name` is the group, the pool, or Azure's name of the quota; a shared budget has none."""
 
     kind: LimitKind
@@ -59,9 +59,9 @@ class Ledger:
         for limit, amount in use.items():
             self.left[limit] -= count * (amount or 0)
 
-    def copy(self) -> "Ledger":
-        """Give another account of the same state."""
-        return Ledger(dict(self.left))
+    def part(self, uses: Iterable[Use]) -> "Ledger":
+        """Give another account, of the bounds that these machines take of alone: there may be thousands of pools."""
+        return Ledger({limit: self.left[limit] for use in uses for limit in use})
 
     def _fits(self, limit: Limit, amount: int | None) -> int:
         if amount is None:

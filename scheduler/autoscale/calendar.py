@@ -6,11 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from scheduler.autoscale.plan import GroupHistory
-from scheduler.policy import Floor, ScalingPolicy, Weekday
-
-# How long ahead of a floor nodes are bought where no boot has been measured.
-UNMEASURED_BOOT = timedelta(minutes=5)
+from scheduler.policy import UNMEASURED_BOOT, Floor, ScalingPolicy, Weekday
 
 _DAY = timedelta(days=1)
 _WEEKDAYS = tuple(Weekday)
@@ -24,10 +20,10 @@ class LeastNodes:
     sentence: str
 
 
-def boot_ahead(policy: ScalingPolicy, histories: Iterable[GroupHistory]) -> timedelta:
+def boot_ahead(policy: ScalingPolicy, boot_times: Iterable[timedelta | None]) -> timedelta:
     """Say how long ahead of a floor nodes are bought: the slowest group's boot, as far as it has been measured."""
-    boots = [history.boot_time for history in histories if history.boot_time is not None]
-    return min(max(boots, default=UNMEASURED_BOOT), policy.boot_deadline)
+    measured = [boot_time for boot_time in boot_times if boot_time is not None]
+    return min(max(measured, default=UNMEASURED_BOOT), policy.boot_deadline)
 
 
 def least_nodes(policy: ScalingPolicy, boot_time: timedelta, now: datetime) -> LeastNodes:

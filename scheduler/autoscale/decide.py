@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from scheduler.autoscale.arbitrate import Purchases, arbitrate, claim_of, leaves
 from scheduler.autoscale.budget import held_back, open_ledger
+from scheduler.autoscale.gangs import whole_purchases
 from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, GroupFleet, GroupHistory, Hold, Plan, Reason, ReasonKind
 from scheduler.autoscale.share import share_out
@@ -59,7 +60,7 @@ def _purchases(pools: Mapping[str, Weighed | Unread], limits: Limits) -> Mapping
     counts = dict(share_out([claim for name, claim in claims.items() if name not in waiting], ledger))
     purchases = {}
     for name, claim in claims.items():
-        left = ledger.copy()
+        left = ledger.part(offer.use for offer in claim.offers)
         if name in waiting:
             counts |= share_out([claim], left)
         held = {
@@ -68,5 +69,13 @@ def _purchases(pools: Mapping[str, Weighed | Unread], limits: Limits) -> Mapping
             if (reason := held_back(left.full(offer.use), claim.policy, limits)) is not None
         }
         bought = {offer.group: counts.get(offer.group, 0) for offer in claim.offers}
-        purchases[name] = Purchases(bought, held)
+        whole = whole_purchases(bought, claim.serving, claim.policy.gang_nodes)
+        if whole != bought:
+            held = {offer.group: _no_gang(claim.policy, held.get(offer.group)) for offer in claim.offers}
+        purchases[name] = Purchases(whole, held)
     return purchases
+
+
+def _no_gang(policy: ScalingPolicy, held: Reason | None) -> Reason:
+    because = f": {held.sentence}" if held is not None else ""
+    return Reason(ReasonKind.GANG, f"nodes are bought in gangs of {policy.gang_nodes}, and no other fits{because}")

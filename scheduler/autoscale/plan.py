@@ -31,6 +31,7 @@ class ReasonKind(StrEnum):
     BUDGET = "budget"
     QUOTA = "quota"
     SPOT_SHARE = "spot_share"
+    GANG = "gang"
     DRAIN_FIRST = "drain_first"
     ORDER_OVERDUE = "order_overdue"
     BOOT_BREAKER = "boot_breaker"
@@ -50,11 +51,12 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class ScaleOut:
-    """Ask for `count` more nodes."""
+    """Ask for `count` more nodes, in place of `given_up` that were asked for before and have not come."""
 
     group: GroupKey
     count: int
     reason: Reason
+    given_up: int = 0
 
 
 @dataclass(frozen=True, slots=True)

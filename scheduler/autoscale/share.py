@@ -89,7 +89,11 @@ def share_out(claims: Iterable[Claim], ledger: Ledger) -> Mapping[GroupKey, int]
     ranked = sorted(claims, key=lambda claim: (-claim.policy.priority, claim.pool))
     for _, equals in groupby(ranked, key=lambda claim: claim.policy.priority):
         buyers = [_Buyer(claim) for claim in equals]
-        while asks := [ask for buyer in buyers for ask in _weighed(_alone(buyer, ledger.copy()))]:
+        while asks := [
+            ask
+            for buyer in buyers
+            for ask in _weighed(_alone(buyer, ledger.part(offer.use for offer in buyer.claim.offers)))
+        ]:
             for ask, count in _parts(asks, ledger):
                 ask.buyer.buy(ask.offer, count)
                 ledger.take(ask.offer.use, count)
@@ -104,7 +108,7 @@ def _parts(asks: list[_Ask], ledger: Ledger) -> list[tuple[_Ask, int]]:
     shares = [min(ask.count, *(ask.weight * parts.get(limit, math.inf) for limit in ask.offer.use)) for ask in asks]
     # A share that is whole but for the rounding of the division must not lose a machine.
     counts = [min(ask.count, math.floor(share + 1e-9)) for ask, share in zip(asks, shares, strict=True)]
-    left = ledger.copy()
+    left = ledger.part(ask.offer.use for ask in asks)
     for index, ask in enumerate(asks):
         counts[index] = min(counts[index], left.room(ask.offer.use))
         left.take(ask.offer.use, counts[index])

@@ -44,8 +44,7 @@ def weigh(
     now: datetime,
 ) -> Weighed | Unread:
     """Sort a pool's nodes, and count what it should have now and what scale-in leaves."""
-    pasts = [history.get(each.group.key, GroupHistory()) for each in groups]
-    assessed = tuple(assess(each, past, policy, now) for each, past in zip(groups, pasts, strict=True))
+    assessed = tuple(assess(each, history.get(each.group.key, GroupHistory()), policy, now) for each in groups)
     if demand is None:
         return Unread(policy, assessed)
     first = next((each for each in assessed if each.group.current and each.unknown is None), None)
@@ -56,7 +55,7 @@ def weigh(
     if (ahead := foresee(demand, horizon, now)) is not None:
         forecast = desire(policy, ahead.demand, retiring, now, boot_time, task_slots)
         wanted = with_foresight(wanted, forecast, ahead.sentence)
-    least = least_nodes(policy, boot_ahead(policy, pasts), now)
+    least = least_nodes(policy, boot_ahead(policy, (each.boot_time for each in assessed)), now)
     if least.nodes != policy.min_nodes:
         policy = replace(policy, min_nodes=least.nodes)
     return Weighed(policy, assessed, wanted, _kept(wanted, later), least.sentence)

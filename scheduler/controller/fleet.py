@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from scheduler.autoscale.assess import refusal_kind
+from scheduler.autoscale.assess import given_up
 from scheduler.autoscale.inputs import Inputs, bearing, decide_on, record_of
 from scheduler.autoscale.plan import (
     Action,
@@ -43,7 +43,7 @@ from scheduler.model import (
     PoolDemand,
     Sample,
 )
-from scheduler.ports.capacity import Capacity
+from scheduler.ports.capacity import Capacity, live
 from scheduler.ports.dispatch_store import DispatchStore
 from scheduler.ports.fleet_store import FleetStore, NodeChange
 from scheduler.ports.storage import Blobs, Queues
@@ -178,7 +178,7 @@ class Fleet:
         capacities = {each.fleet.group.key: each.fleet.capacity for each in reading.groups}
         for action in applied:
             if isinstance(action, ScaleOut):
-                capacities[action.group] += action.count
+                capacities[action.group] += action.count - action.given_up
         return Acted(demand, nodes, capacities, journal, quiet and told and reading.settled)
 
     def keep(self, acted: Acted) -> None:
@@ -251,13 +251,16 @@ class Fleet:
     def _note_late_refusals(
         self, epoch: int, reading: FleetReading, histories: Mapping[GroupKey, GroupHistory], now: datetime
     ) -> bool:
-        """Keep, once an order, that the cloud gave up on it after it had taken it."""
+        """Keep, once an order, that the cloud gave up on it after it had taken it, or that none of it has come."""
         noted = False
         for each in reading.groups:
-            key, error = each.fleet.group.key, each.fleet.error
-            history = histories.get(key)
-            if error is not None and history is not None and history.ordered_at is not None and not history.refused_at:
-                self._store.record_refusal(epoch, key, refusal_kind(error), error, now)
+            key = each.fleet.group.key
+            history, policy = histories.get(key), reading.policies.get(key.pool)
+            if history is None or policy is None or history.refused_at is not None or each.fleet.unknown is not None:
+                continue
+            refusal = given_up(each.fleet, history, policy, now)
+            if refusal is not None:
+                self._store.record_refusal(epoch, key, *refusal, now)
                 noted = True
         return noted
 
@@ -287,7 +290,8 @@ class Fleet:
         group, view = reading.fleet.group, reading.view
         if view is None:
             return None
-        capacity = view.capacity + action.count
+        # What is to be removed and still there is in both numbers; the capacity falls when its deletion begins.
+        capacity = max(view.capacity - action.given_up, live(view)) + action.count
         self._observer.look_again(group.key)
         # First the row: this fences an old leader, and an order whose answer is lost is still expected for a while.
         self._store.record_order(epoch, group.key, now)

@@ -2,7 +2,22 @@
 
 from typing import Protocol
 
-from scheduler.model import NodeGroup, ScaleSetView
+from scheduler.model import InstanceState, NodeGroup, ScaleSetView
+
+
+def live(view: ScaleSetView) -> int:
+    """Count the machines of a set that are there to stay: its capacity falls when a deletion begins."""
+    return sum(instance.state is not InstanceState.DELETING for instance in view.instances)
+
+
+def check_raise(group: NodeGroup, view: ScaleSetView, capacity: int) -> None:
+    """Refuse a capacity by which machines would go: that is a programming error."""
+    there = live(view)
+    if capacity <= there:
+        raise ValueError(
+            f"capacity {capacity} of {group.scale_set} is not above its {there} machines: only raised; "
+            "machines are removed by their ids"
+        )
 
 
 class Capacity(Protocol):
@@ -13,10 +28,11 @@ class Capacity(Protocol):
         ...
 
     def raise_to(self, group: NodeGroup, view: ScaleSetView, capacity: int) -> None:
-        """Ask for a higher capacity, provided the set is as it was read.
+        """Ask for more machines than there are, provided the set is as it was read.
 
-        Raises `PreconditionError` when it is not, `CapacityError` when the cloud refuses, `ValueError` when
-        `capacity` is not above `view.capacity`.
+        A capacity below the one that was read gives up what was asked for and has not come. Raises `PreconditionError`
+        when the set is not as it was read, `CapacityError` when the cloud refuses, `ValueError` when `capacity` is not
+        above the machines that are there, so that none ever goes by it.
         """
         ...
 

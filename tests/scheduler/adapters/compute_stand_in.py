@@ -144,8 +144,9 @@ class ComputeStandIn(requests.adapters.BaseAdapter):
     def _update(self, name: str, found: ScaleSet, headers: dict[str, str], body: Any) -> Answer:
         if headers.get("if-match") != f'"{found.version}"':
             return problem(412, "PreconditionFailed", "The precondition given in the request header is not met.")
-        assert body["sku"]["capacity"] > found.capacity
-        for _ in range(body["sku"]["capacity"] - found.capacity):
+        there = sum(state != "Deleting" for state in found.states.values())
+        assert body["sku"]["capacity"] > there, "Azure would choose which machines go"
+        for _ in range(body["sku"]["capacity"] - there):
             found.states[str(found.next_number)] = "Creating"
             found.next_number += 1
         found.capacity = body["sku"]["capacity"]

@@ -222,6 +222,17 @@ def test_capacity_is_only_raised(cloud: Cloud, wanted: int) -> None:
     assert len(cloud.listed()) == 2
 
 
+def test_what_has_not_come_is_given_up(service: ComputeStandIn, real: ScaleSetCapacity) -> None:
+    """A set that was asked for more than it has may be asked for less, but never for fewer machines than there are."""
+    service.sets[GROUP.scale_set] = ScaleSet(capacity=9, next_number=2, states={"0": "Succeeded", "1": "Deleting"})
+    view = real.observe(GROUP)
+    assert view is not None
+    with pytest.raises(ValueError, match="not above its 1 machines"):
+        real.raise_to(GROUP, view, 1)
+    real.raise_to(GROUP, view, 3)
+    assert service.sets[GROUP.scale_set].capacity == 3
+
+
 @pytest.mark.parametrize("kind", list(CapacityErrorKind))
 def test_a_refusal_says_its_kind(refusing: Cloud, kind: CapacityErrorKind) -> None:
     """Quota, allocation and size refusals are told apart, and nothing was ordered."""

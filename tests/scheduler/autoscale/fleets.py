@@ -84,29 +84,32 @@ def plan_for(
 def applied(plan: Plan, groups: tuple[GroupFleet, ...]) -> tuple[GroupFleet, ...]:
     """Give the groups as they stand once a plan is carried out: orders are open, phases changed."""
     phases: dict[str, NodePhase] = {}
-    ordered: dict[GroupKey, int] = {}
+    ordered: dict[GroupKey, ScaleOut] = {}
     for action in plan.actions:
         match action:
             case ScaleOut():
-                ordered[action.group] = action.count
+                ordered[action.group] = action
             case Undrain():
                 phases |= dict.fromkeys(action.nodes, NodePhase.WORKING)
             case Drain():
                 phases |= dict.fromkeys(action.nodes, NodePhase.DRAINING)
             case Remove():
                 phases |= dict.fromkeys(action.nodes, NodePhase.REMOVING)
-    return tuple(_changed(each, phases, ordered.get(each.group.key, 0)) for each in groups)
+    return tuple(_changed(each, phases, ordered.get(each.group.key)) for each in groups)
 
 
-def _changed(each: GroupFleet, phases: Mapping[str, NodePhase], ordered: int) -> GroupFleet:
+def _changed(each: GroupFleet, phases: Mapping[str, NodePhase], order: ScaleOut | None) -> GroupFleet:
     nodes = tuple(
         replace(member, phase=phases[member.node_id], idle_since=None) if member.node_id in phases else member
         for member in each.nodes
     )
     removed = sum(phases.get(member.node_id) is NodePhase.REMOVING for member in each.nodes)
-    # A new order is accepted, so what is said of the last one is over.
-    error = None if ordered else each.error
-    return replace(each, nodes=nodes, capacity=max(0, each.capacity - removed) + ordered, error=error)
+    capacity = max(0, each.capacity - removed)
+    if order is not None:
+        kept = sum(member.phase not in {NodePhase.REMOVING, NodePhase.GONE} for member in nodes)
+        capacity = max(capacity - order.given_up, kept) + order.count
+    # What is said of the last order is not said of a new one.
+    return replace(each, nodes=nodes, capacity=capacity, error=None if order is not None else each.error)
 
 
 def after(plan: Plan, history: Mapping[GroupKey, GroupHistory]) -> dict[GroupKey, GroupHistory]:

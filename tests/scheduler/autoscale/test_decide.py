@@ -92,11 +92,25 @@ CASES = [
         history={MAIN.key: GroupHistory(ordered_at=NOW - 20 * MINUTE)},
     ),
     Case(
-        "an overdue order that fills the group is named",
+        "an overdue order is named until it is asked for again",
         work(20),
         (fleet(MAIN, ordered=10),),
         [("Hold", "main/g1", 0, ReasonKind.ORDER_OVERDUE)],
-        history={MAIN.key: GroupHistory(ordered_at=NOW - 20 * MINUTE)},
+        history={MAIN.key: GroupHistory(ordered_at=NOW - 16 * MINUTE)},
+    ),
+    Case(
+        "an overdue order takes no room from other groups",
+        work(20),
+        (fleet(MAIN, ordered=10), fleet(SPARE)),
+        [("ScaleOut", "spare/g1", 2, ReasonKind.BACKLOG), ("Hold", "main/g1", 0, ReasonKind.OTHER_GROUP)],
+        history={MAIN.key: GroupHistory(ordered_at=NOW - 16 * MINUTE)},
+    ),
+    Case(
+        "an order of which some came lately is slow, and as many are expected still",
+        work(20),
+        (fleet(MAIN, node(1, NodePhase.BOOTING, age=MINUTE), ordered=9),),
+        [("Hold", "main/g1", 0, ReasonKind.ENOUGH)],
+        history={MAIN.key: GroupHistory(ordered_at=NOW - 16 * MINUTE)},
     ),
     Case(
         "draining nodes are taken back before any is bought",
@@ -323,13 +337,12 @@ def test_an_order_that_came_to_nothing_is_not_repeated_at_once(
 
 
 def test_nodes_that_will_not_come_are_not_waited_for() -> None:
-    """Once Azure has given up on an order, its nodes neither serve nor hide the cause when the group is at its most."""
+    """Once Azure has given up on an order, its nodes neither serve nor fill the group: what is needed is asked anew."""
     given_up = replace(fleet(MAIN, ordered=MAIN.max_nodes), error="AllocationFailed: no capacity")
     history = {MAIN.key: GroupHistory(ordered_at=NOW - 4 * MINUTE)}
     (action,) = plan_for(POLICY, work(10), given_up, history=history).actions
-    assert isinstance(action, Hold)
-    assert action.reason.kind is ReasonKind.ORDER_OVERDUE
-    assert "no capacity" in action.reason.sentence
+    assert isinstance(action, ScaleOut)
+    assert (action.count, action.given_up) == (1, MAIN.max_nodes)
 
 
 def test_the_longest_idle_node_goes_first() -> None:

@@ -83,11 +83,15 @@ class FlakyBlobs(MemoryBlobs):
 
 
 class RecordingCapacity(MemoryCapacity):
-    """Scale sets that note what was asked of them, and can be unreadable, full, or give an order up, on demand."""
+    """Scale sets that note what was asked of them, and can be unreadable, full, or keep no promise, on demand.
+
+    `given_up` is why the last order comes to nothing; with `withheld` an order is taken and no machine comes.
+    """
 
     unreadable = False
     full: frozenset[str] = frozenset()
     given_up: str | None = None
+    withheld = False
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock, ("set-g1", "set-g2"))
@@ -105,7 +109,11 @@ class RecordingCapacity(MemoryCapacity):
         """Raise, and note it."""
         if group.scale_set in self.full:
             raise CapacityError(CapacityErrorKind.ALLOCATION, f"{group.scale_set} is full")
-        super().raise_to(group, view, capacity)
+        if self.withheld:
+            self._sets[group.scale_set].capacity = capacity
+            self._sets[group.scale_set].version += 1
+        else:
+            super().raise_to(group, view, capacity)
         self.raised.append((group.scale_set, capacity))
 
     def remove(self, group: NodeGroup, instance_ids: tuple[str, ...]) -> None:

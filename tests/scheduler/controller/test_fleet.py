@@ -266,6 +266,35 @@ def test_an_order_that_is_given_up_later_is_a_refusal_once(world: World) -> None
     assert history.refused_message == "AllocationFailed: none left"
 
 
+def test_a_stuck_order_is_freed_and_asked_for_elsewhere(world: World) -> None:
+    """What has not come within the boot deadline counts no more: another group is asked, and the first one later."""
+    world.declare("g1", "g2")
+    world.capacity.withheld = True
+    world.submit(2)
+    world.run(9 * MINUTE)
+    assert world.capacity.raised == [("set-g1", 1)]
+    world.capacity.withheld = False
+    world.run(2 * MINUTE)
+    assert world.capacity.raised == [("set-g1", 1), ("set-g2", 1)]
+    history = world.store.histories(POOL)[group("g1").key]
+    assert history.refusals == 1
+    assert history.refused_message == "1 nodes asked for have not come within 10 min"
+
+
+def test_a_stuck_order_is_asked_for_anew_and_not_once_more(world: World) -> None:
+    """Asked again after its back-off, a set gets the capacity that is needed now, not the stuck one and that."""
+    world.capacity.withheld = True
+    job = world.submit(10)
+    world.run(12 * MINUTE)
+    assert world.capacity.raised == [("set-g1", 5)]
+    world.jobs.cancel_job(job, world.clock.now())
+    world.capacity.withheld = False
+    world.submit(4)
+    world.run(3 * MINUTE)
+    assert world.capacity.raised == [("set-g1", 5), ("set-g1", 2)]
+    assert len(world.phases()) == 2
+
+
 def test_an_unreadable_set_is_left_alone(world: World) -> None:
     """While a set cannot be read nothing is bought, drained or removed, and the hold says why."""
     job = grown(world)
