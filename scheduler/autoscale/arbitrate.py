@@ -4,10 +4,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 
 from scheduler.autoscale.assess import Assessment
 from scheduler.autoscale.desire import Desire
-from scheduler.autoscale.keeping import keeping
+from scheduler.autoscale.keeping import Keeping
 from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, Drain, Hold, Reason, ReasonKind, Remove, ScaleOut, Undrain
 from scheduler.model import GroupKey, Node
@@ -192,14 +193,15 @@ def _drain_idle(
     for each in reversed(known):
         idle: list[Node] = []
         why = ""
-        for since, node in sorted(_idle_since(each.working), key=lambda pair: (pair[0], pair[1].node_id)):
+        keeping = Keeping(policy, learned, each.boot_time)
+        # Nodes come in order of name, which decides between those that have been idle for equally long.
+        for since, node in sorted(_idle_since(each.working), key=itemgetter(0)):
             lowest = surplus.slots - each.group.task_slots + 1
-            keep = keeping(policy, learned, each.boot_time, since, lowest)
-            if now < keep.until or not surplus.spares(each, kept.slots):
+            if now < keeping.until(since, lowest) or not surplus.spares(each, kept.slots):
                 break
             surplus.give(each)
             idle.append(node)
-            why = why or keep.sentence
+            why = why or keeping.sentence(lowest)
         if idle:
             sentence = f"{why}; {kept.sentence}"
             actions.append(Drain(each.group.key, tuple(sorted(_names(idle))), Reason(ReasonKind.IDLE, sentence)))
