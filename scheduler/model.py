@@ -39,8 +39,7 @@ TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
     }
 )
 
-# What a user's requeue may do, and nothing else: a completed task begins anew, and what depends on it and has not
-# been handed out yet waits again.
+# All that a user's requeue may do: a completed task begins anew, what depends on it and is not handed out waits again.
 REQUEUE_TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
     {
         TaskState.BLOCKED: frozenset(),
@@ -246,7 +245,7 @@ class GroupKey:
 
 @dataclass(frozen=True, slots=True)
 class NodeGroup:
-    """One generation of a node group; each has its own scale set or Batch pool and its own queue.
+    """One generation of a node group, with a queue and a set of its own; Windows machines cost their licence, too.
 
     `scale_set` is the name of that set, whichever `kind` it is of: a virtual machine scale set or a Batch pool.
     `current` is false once the stack outputs name a newer generation: it gets no new work, drains and is deleted.
@@ -261,6 +260,7 @@ class NodeGroup:
     max_nodes: int
     current: bool = True
     kind: GroupKind = GroupKind.SCALE_SET
+    windows: bool = False
 
 
 class InstanceState(StrEnum):

@@ -150,7 +150,6 @@ _WORK = st.tuples(
     st.none() | st.just(0.0) | st.floats(0.001, 1e7),
     st.none() | AGES,
 )
-DEMANDS = _WORK.map(lambda drawn: PoolDemand(*drawn[:3], _ago(ScalingPolicy(), drawn[3])))
 # Pauses of the first levels, learned from a demand that changed every two minutes.
 LEARNED = st.lists(st.integers(0, 12), max_size=8).map(
     lambda levels: reduce(
@@ -264,7 +263,3 @@ def _past(
 
 def _ago(policy: ScalingPolicy, age: Age | None) -> datetime | None:
     return None if age is None else NOW - age.of(policy)
-
-
-Fleets = tuple[tuple[GroupFleet, ...], Mapping[GroupKey, GroupHistory]]
-FLEETS: st.SearchStrategy[Fleets] = situations().map(lambda now: (now.groups, now.history))
