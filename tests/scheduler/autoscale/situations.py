@@ -271,3 +271,9 @@ def _past(
 
 def _ago(policy: ScalingPolicy, age: Age | None) -> datetime | None:
     return None if age is None else NOW - age.of(policy)
+
+
+# The parts by themselves: any work, and any groups with their past.
+Fleets = tuple[tuple[GroupFleet, ...], Mapping[GroupKey, GroupHistory]]
+DEMANDS = _WORK.map(lambda drawn: PoolDemand(*drawn[:3], _ago(ScalingPolicy(), drawn[3])))
+FLEETS: st.SearchStrategy[Fleets] = situations().map(lambda now: (now.groups, now.history))
