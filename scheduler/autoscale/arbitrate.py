@@ -67,9 +67,10 @@ def arbitrate(pool: Weighed, purchases: Purchases, learned: PoolHistory | None, 
         orders = _buy(shortage, known, purchases, pool)
         actions += _after_draining(orders) if leaving else orders
     else:
+        # An order that is not listed yet may never come: nothing goes on its account.
         surplus = _Surplus(
-            slots=sum(each.serving_slots for each in known),
-            nodes=sum(each.serving for each in known) - pool.policy.min_nodes,
+            slots=sum(each.listed * each.group.task_slots for each in known),
+            nodes=sum(each.listed for each in known) - pool.policy.min_nodes,
         )
         actions += _give_up_boots(surplus, pool.kept, known)
         actions += _drain_idle(surplus, pool, known, learned, now)

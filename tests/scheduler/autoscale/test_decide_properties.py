@@ -22,7 +22,7 @@ from scheduler.autoscale.plan import (
 )
 from scheduler.model import GroupKey, NodePhase, PoolDemand
 from scheduler.policy import UNMEASURED_BOOT
-from tests.scheduler.autoscale.fleets import NOW, POOL
+from tests.scheduler.autoscale.fleets import NOW, POOL, kept
 from tests.scheduler.autoscale.situations import Situation, quiet, situations
 
 
@@ -207,6 +207,20 @@ def test_without_what_could_not_be_read_there_is_enough(now: Situation) -> None:
             if member.phase is not NodePhase.GONE
         )
         assert readable.slots >= now.demand.running_tasks - on_retired
+
+
+@given(situations())
+def test_no_node_goes_for_one_that_is_not_there_yet(now: Situation) -> None:
+    """Boots are given up, and idle nodes drained, as if nothing more were on its way: an order may come to nothing."""
+    alone = replace(now, groups=tuple(replace(each, capacity=kept(each.nodes)) for each in now.groups))
+    assert gone_for_want_of_work(now) <= gone_for_want_of_work(alone)
+
+
+def gone_for_want_of_work(now: Situation) -> set[str]:
+    """Name the nodes that are let go as there is no work for them."""
+    kinds = {ReasonKind.IDLE, ReasonKind.NOT_NEEDED}
+    goes = [action for action in now.plan().actions if isinstance(action, Drain | Remove)]
+    return {name for action in goes if action.reason.kind in kinds for name in action.nodes}
 
 
 @given(situations())
