@@ -4,12 +4,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from operator import itemgetter
 
 from scheduler.autoscale.assess import Assessment
 from scheduler.autoscale.budget import Ledger
 from scheduler.autoscale.desire import Desire
 from scheduler.autoscale.gangs import keep_whole, nodes_for
-from scheduler.autoscale.keeping import keeping
+from scheduler.autoscale.keeping import Keeping
 from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, Drain, Hold, Reason, ReasonKind, Remove, ScaleOut, Undrain
 from scheduler.autoscale.share import Claim, offers_of
@@ -67,9 +68,10 @@ def arbitrate(pool: Weighed, purchases: Purchases, learned: PoolHistory | None, 
         orders = _buy(shortage, known, purchases, pool)
         actions += _after_draining(orders) if leaving else orders
     else:
+        # An order that is not listed yet may never come: nothing goes on its account.
         surplus = _Surplus(
-            slots=sum(each.serving_slots for each in known),
-            nodes=sum(each.serving for each in known) - pool.policy.min_nodes,
+            slots=sum(each.listed * each.group.task_slots for each in known),
+            nodes=sum(each.listed for each in known) - pool.policy.min_nodes,
         )
         going = [*_give_up_boots(surplus, pool.kept, known), *_drain_idle(surplus, pool, known, learned, now)]
         actions += keep_whole(going, sum(each.serving for each in current), pool.policy.gang_nodes)
@@ -234,14 +236,15 @@ def _drain_idle(
     for each in reversed(known):
         idle: list[Node] = []
         why = ""
-        for since, node in sorted(_idle_since(each.working), key=lambda pair: (pair[0], pair[1].node_id)):
+        keeping = Keeping(pool.policy, learned, each.boot_time)
+        # Nodes come in order of name, which decides between those that have been idle for equally long.
+        for since, node in sorted(_idle_since(each.working), key=itemgetter(0)):
             lowest = surplus.slots - each.group.task_slots + 1
-            keep = keeping(pool.policy, learned, each.boot_time, since, lowest)
-            if now < keep.until or not surplus.spares(each, pool.kept.slots):
+            if now < keeping.until(since, lowest) or not surplus.spares(each, pool.kept.slots):
                 break
             surplus.give(each)
             idle.append(node)
-            why = why or keep.sentence
+            why = why or keeping.sentence(lowest)
         if idle:
             sentence = f"{why}; {pool.kept.sentence}"
             actions.append(Drain(each.group.key, tuple(sorted(_names(idle))), Reason(ReasonKind.IDLE, sentence)))

@@ -71,9 +71,14 @@ class Assessment:
         return self.group.priority is GroupPriority.SPOT
 
     @property
+    def listed(self) -> int:
+        """Nodes that are there and run tasks or will soon."""
+        return len(self.working) + len(self.booting)
+
+    @property
     def serving(self) -> int:
-        """Nodes that run tasks or will soon."""
-        return len(self.working) + len(self.booting) + self.ordered
+        """Those, and the ones that are expected."""
+        return self.listed + self.ordered
 
     @property
     def serving_slots(self) -> int:

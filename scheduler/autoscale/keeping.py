@@ -1,10 +1,9 @@
 """For how long a node is kept that no work needs: by the owner's word, or by what pauses have cost so far."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from scheduler.autoscale.levels import LONGEST_OF, Pauses, PoolHistory, pauses_of, unneeded_since
+from scheduler.autoscale.levels import LONGEST_OF, Pauses, PoolHistory, band_of, unneeded_since
 from scheduler.policy import ScalingPolicy
 
 # Before pauses have been seen every length is taken to be as likely as any other; this many pauses of the band count as
@@ -14,31 +13,46 @@ _BELIEF = 3.0
 _MEAN_OF = (LONGEST_OF[0] / 2, *(0.84 * longest for longest in LONGEST_OF[1:]))
 
 
-@dataclass(frozen=True, slots=True)
 class Keeping:
-    """Until when a node is kept without work, and the words that say why."""
+    """Until when the nodes of a group are kept without work, and why; what holds for many of them is worked out once.
 
-    until: datetime
-    sentence: str
-
-
-def keeping(
-    policy: ScalingPolicy, learned: PoolHistory | None, boot_time: timedelta | None, idle_since: datetime, level: int
-) -> Keeping:
-    """Say how long a node without work is kept while the lowest of its slots is the pool's `level`th.
-
-    The owner's time-out counts from the node's last work. Else the node stands for the level: what counts is since when
-    that has not been needed, whichever of the nodes took the last tasks.
+    The owner's time-out counts from a node's last work. Else the node stands for a level of the pool, the lowest of its
+    slots: what counts is since when that has not been needed, whichever of the nodes took the last tasks.
     """
-    if policy.idle_timeout is not None:
-        return Keeping(idle_since + policy.idle_timeout, f"no message held for {_seconds(policy.idle_timeout)} s")
-    pauses = None if learned is None else pauses_of(learned, level)
-    limit = timedelta(seconds=worth_keeping(pauses, policy.restart_cost(boot_time).total_seconds()))
-    since = None if learned is None else unneeded_since(learned, level)
-    source = "no boot has been measured yet" if boot_time is None else f"a boot takes {_seconds(boot_time)} s here"
-    seen = "no pauses seen yet" if pauses is None else f"by the pauses of about {sum(pauses.counts):.0f} times"
-    sentence = f"its slot has not been needed for {_seconds(limit)} s, which is as long as pays off ({source}; {seen})"
-    return Keeping((idle_since if since is None else since) + limit, sentence)
+
+    def __init__(self, policy: ScalingPolicy, learned: PoolHistory | None, boot_time: timedelta | None) -> None:
+        self._timeout = policy.idle_timeout
+        self._boot_time = boot_time
+        self._restart = policy.restart_cost(boot_time).total_seconds()
+        self._learned = learned
+        self._pauses = {} if learned is None else {pauses.band: pauses for pauses in learned.pauses}
+        self._limits: dict[int, timedelta] = {}
+
+    def until(self, idle_since: datetime, level: int) -> datetime:
+        """Say until when a node is kept that has been idle for some time and stands for a level."""
+        if self._timeout is not None:
+            return idle_since + self._timeout
+        since = None if self._learned is None else unneeded_since(self._learned, level)
+        return (idle_since if since is None else since) + self._limit(level)
+
+    def sentence(self, level: int) -> str:
+        """Say why a node is kept no longer."""
+        if self._timeout is not None:
+            return f"no message held for {_seconds(self._timeout)} s"
+        boot = self._boot_time
+        source = "no boot has been measured yet" if boot is None else f"a boot takes {_seconds(boot)} s here"
+        pauses = self._pauses.get(band_of(level))
+        seen = "no pauses seen yet" if pauses is None else f"by the pauses of about {sum(pauses.counts):.0f} times"
+        limit = _seconds(self._limit(level))
+        return f"its slot has not been needed for {limit} s, which is as long as pays off ({source}; {seen})"
+
+    def _limit(self, level: int) -> timedelta:
+        band = band_of(level)
+        limit = self._limits.get(band)
+        if limit is None:
+            seconds = worth_keeping(self._pauses.get(band), self._restart)
+            limit = self._limits[band] = timedelta(seconds=seconds)
+        return limit
 
 
 @lru_cache(maxsize=1024)

@@ -6,7 +6,7 @@ node that serves it is worth keeping through them; where they are long, it is no
 """
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -82,7 +82,9 @@ def unneeded_since(history: PoolHistory, level: int) -> datetime | None:
     """Say since when a level has not been needed; None while it is, or where it was never seen to be."""
     if level <= history.demand:
         return None
-    return next((fall.at for fall in reversed(history.falls) if level <= fall.level), None)
+    # Falls are in order from the highest level down; the lowest that reaches up to this one is its own.
+    place = bisect_right(history.falls, -level, key=lambda fall: -fall.level)
+    return history.falls[place - 1].at if place else None
 
 
 def pauses_of(history: PoolHistory, level: int) -> Pauses | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from scheduler.autoscale.decide import decide
+from scheduler.autoscale.levels import PoolHistory, observed
 from scheduler.autoscale.plan import Drain, GroupFleet, GroupHistory, Hold, Plan, Remove, ScaleOut, Undrain
 from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, PoolDemand
 from scheduler.policy import ScalingPolicy
@@ -135,6 +136,16 @@ def running(of: GroupFleet) -> int:
     return sum(len(node.held) for node in of.nodes)
 
 
+def swung(most: int, last: int) -> PoolHistory:
+    """Give what a pool has learned whose demand rose to all slots and fell bit by bit, twice, to what it is now."""
+    history = PoolHistory()
+    for hour in (2, 1):
+        levels = range(most, last - 1, -max(1, most // 200))
+        for step, level in enumerate((*levels, last)):
+            history = observed(history, level, NOW - timedelta(hours=hour) + timedelta(seconds=5 * step))
+    return history
+
+
 def _decisions(
     fleets: list[GroupFleet],
     waiting: list[int],
@@ -149,10 +160,11 @@ def _decisions(
         for each, tasks in zip(fleets, waiting, strict=True)
     }
     history = {each.group.key: GroupHistory() for each in fleets}
+    learned = {each.group.key.pool: swung(len(each.nodes) * SLOTS, running(each)) for each in fleets}
     groups = tuple(fleets)
 
     def plan() -> Plan:
-        return decide(policies, demand, groups, history, NOW)
+        return decide(policies, demand, groups, history, NOW, learned=learned)
 
     def work() -> None:
         for _ in range(count):

@@ -10,7 +10,7 @@ from statistics import median_high
 
 from scheduler.autoscale.assess import BACK_OFF
 from scheduler.autoscale.decide import decide
-from scheduler.autoscale.keeping import keeping
+from scheduler.autoscale.keeping import Keeping
 from scheduler.autoscale.levels import PoolHistory, observed
 from scheduler.autoscale.plan import Action, Drain, GroupFleet, GroupHistory, Hold, Remove, ScaleOut, Undrain
 from scheduler.dispatch.run_times import POOL_SPAN, moving_mean
@@ -117,8 +117,8 @@ class OwnPolicy:
         if seen.idle_since:
             # Of a group's idle nodes the longest idle goes first, and the others are looked at once it has gone.
             since = _instant(seen.idle_since[0])
-            kept = keeping(policy, learned, history.boot_time, since, slots - group.task_slots + 1)
-            times.append(_seconds(kept.until))
+            keeping = Keeping(policy, learned, history.boot_time)
+            times.append(_seconds(keeping.until(since, slots - group.task_slots + 1)))
         times += [since + boot for since in seen.booting_since]
         times += [node.requested_at + boot for node in seen.nodes if node.phase == "draining" and node.ready_at is None]
         if seen.oldest_waiting_at is not None:

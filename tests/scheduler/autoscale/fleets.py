@@ -58,10 +58,14 @@ def node(
     )
 
 
+def kept(nodes: tuple[Node, ...]) -> int:
+    """Count the nodes that their set asks for: all but those that are being deleted."""
+    return sum(each.phase not in {NodePhase.REMOVING, NodePhase.GONE} for each in nodes)
+
+
 def fleet(of: NodeGroup, *nodes: Node, ordered: int = 0, unknown: str | None = None) -> GroupFleet:
     """Make a group with these nodes and so many more asked for."""
-    kept = sum(each.phase not in {NodePhase.REMOVING, NodePhase.GONE} for each in nodes)
-    return GroupFleet(of, nodes, kept + ordered, unknown)
+    return GroupFleet(of, nodes, kept(nodes) + ordered, unknown)
 
 
 def work(active: int = 0, running: int = 0, mean: float | None = 60.0, waited: timedelta | None = None) -> PoolDemand:

@@ -16,7 +16,7 @@ from scheduler.autoscale.plan import GroupFleet, GroupHistory, Hold, Plan
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import GroupKey, Node, NodeGroup, NodePhase, PoolDemand
 from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
-from tests.scheduler.autoscale.fleets import NOW, POOL, after, applied, group, node
+from tests.scheduler.autoscale.fleets import NOW, POOL, after, applied, group, kept, node
 
 TICK = timedelta(microseconds=1)
 # A node in one of these may hold messages; a drained one holds none, by `controller/fold.py`.
@@ -85,6 +85,14 @@ class Situation:
         plan = self.plan()
         return replace(self, groups=applied(plan, self.groups), history=after(plan, self.history))
 
+    def undisturbed(self) -> "Situation":
+        """Give it without nodes that somebody else is deleting: each set asks for all nodes that it has.
+
+        Otherwise an order first fills what the set lacks, and the decision after it makes good what that took.
+        """
+        whole = (replace(each, capacity=max(each.capacity, kept(each.nodes))) for each in self.groups)
+        return replace(self, groups=tuple(whole))
+
     @property
     def assessed(self) -> tuple[Assessment, ...]:
         """Sort the nodes of every group."""
@@ -150,7 +158,6 @@ _WORK = st.tuples(
     st.none() | st.just(0.0) | st.floats(0.001, 1e7),
     st.none() | AGES,
 )
-DEMANDS = _WORK.map(lambda drawn: PoolDemand(*drawn[:3], _ago(ScalingPolicy(), drawn[3])))
 # Pauses of the first levels, learned from a demand that changed every two minutes.
 LEARNED = st.lists(st.integers(0, 12), max_size=8).map(
     lambda levels: reduce(
@@ -216,8 +223,8 @@ def situations(
         nodes, more, unknown, error, past, slots, most = draw(_SETTLED_GROUPS if settled else _GROUPS)
         owner = group(name, generation, slots=slots, most=most, current=generation == "g1")
         members = tuple(_node(policy, owner, number, *each, retired=retired) for number, each in enumerate(nodes))
-        kept = sum(each.phase not in {NodePhase.REMOVING, NodePhase.GONE} for each in members)
-        fleets.append(GroupFleet(owner, members, max(0, kept + more), None if known else unknown, error))
+        capacity = max(0, kept(members) + more)
+        fleets.append(GroupFleet(owner, members, capacity, None if known else unknown, error))
         history[owner.key] = _past(policy, *past)
     active, running, mean, oldest = draw(_WORK)
     demand = PoolDemand(active, running, mean, _ago(policy, oldest))
@@ -266,5 +273,7 @@ def _ago(policy: ScalingPolicy, age: Age | None) -> datetime | None:
     return None if age is None else NOW - age.of(policy)
 
 
+# The parts by themselves: any work, and any groups with their past.
 Fleets = tuple[tuple[GroupFleet, ...], Mapping[GroupKey, GroupHistory]]
+DEMANDS = _WORK.map(lambda drawn: PoolDemand(*drawn[:3], _ago(ScalingPolicy(), drawn[3])))
 FLEETS: st.SearchStrategy[Fleets] = situations().map(lambda now: (now.groups, now.history))

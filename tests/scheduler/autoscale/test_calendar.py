@@ -117,15 +117,14 @@ def test_floors_are_within_the_pools_bounds(
     assert least_nodes(policy, NONE, now).nodes <= found
 
 
-@given(FLOORS, INSTANTS, BOOTS, st.floats(0, 1))
+@given(FLOORS, INSTANTS, BOOTS, st.integers(0, 999_999))
 def test_nothing_changes_before_the_next_edge(
-    floors: tuple[Floor, ...], now: datetime, boot: timedelta, part: float
+    floors: tuple[Floor, ...], now: datetime, boot: timedelta, millionths: int
 ) -> None:
     """From now to the next edge the least number of nodes is the same."""
     policy = ScalingPolicy(max_nodes=10, floors=floors)
     edge = next_edge(policy, boot, now)
-    last = (edge or now + timedelta(days=7)) - timedelta.resolution
-    later = min(now + (last - now) * part, last)
+    later = now + ((edge or now + timedelta(days=7)) - now) * millionths // 1_000_000
     assert least_nodes(policy, boot, later).nodes == least_nodes(policy, boot, now).nodes
 
 

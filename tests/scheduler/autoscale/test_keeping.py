@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.autoscale.keeping import keeping, worth_keeping
+from scheduler.autoscale.keeping import Keeping, worth_keeping
 from scheduler.autoscale.levels import LONGEST_OF, Pauses, PoolHistory, observed
 from scheduler.autoscale.plan import Drain, GroupHistory, ReasonKind, Remove
 from scheduler.model import NodePhase
@@ -34,8 +34,8 @@ def test_the_owners_word_comes_first(
     idle_timeout: timedelta, boot_time: timedelta | None, learned: PoolHistory | None
 ) -> None:
     """Where an idle time-out is set it holds, from the node's last work, whatever was measured or learned."""
-    found = keeping(ScalingPolicy(idle_timeout=idle_timeout), learned, boot_time, NOW, 1)
-    assert found.until == NOW + idle_timeout
+    found = Keeping(ScalingPolicy(idle_timeout=idle_timeout), learned, boot_time)
+    assert found.until(NOW, 1) == NOW + idle_timeout
 
 
 @given(st.none() | PAUSES, st.floats(0, 10_000))
@@ -70,7 +70,7 @@ def test_what_pauses_shortly_is_kept_and_what_pauses_for_long_is_not() -> None:
     """A level whose pauses are mostly a minute keeps its node through them; one with hours between does not."""
     boot = timedelta(minutes=4)
     short, long = (
-        keeping(ScalingPolicy(), paused(*[length] * 20), boot, NOW, 1).until - NOW
+        Keeping(ScalingPolicy(), paused(*[length] * 20), boot).until(NOW, 1) - NOW
         for length in (MINUTE, timedelta(hours=3))
     )
     assert short > MINUTE
