@@ -11,7 +11,7 @@ from scheduler.simulator.objective import Objective, Proposal
 from scheduler.simulator.quantities import span_text
 from scheduler.simulator.readers.reading import Reading
 from scheduler.simulator.regret import Regret
-from scheduler.simulator.report import Report
+from scheduler.simulator.report import GroupReport, Report
 
 
 def report_table(judged: Judged) -> Table:
@@ -54,6 +54,36 @@ def report_table(judged: Judged) -> Table:
     for name, value in rows:
         table.add_row(Text(name), Text(value))
     return table
+
+
+def groups_table(report: Report) -> Table:
+    """Lay out what each pool and each group of its nodes came to."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("pool, group", overflow="fold")
+    headings = ("node-hours", "USD", "used", "mean wait", "p95", "starts", "peak", "failed", "refused")
+    for heading in (*headings, "taken away", "reruns", "lost h"):
+        table.add_column(heading, justify="right")
+    for pool in report.pools:
+        own = pool.groups
+        table.add_row(
+            Text(pool.name, style="bold"),
+            f"{pool.node_hours:,.1f}",
+            f"{pool.usd:,.2f}",
+            f"{pool.utilisation:.1%}",
+            span_text(pool.waits.mean),
+            span_text(pool.waits.p95),
+            *_counts(own),
+        )
+        for group in own:
+            name = f"  {group.name} ({group.vm_size}{', Spot' if group.spot else ''})"
+            table.add_row(Text(name), f"{group.node_hours:,.1f}", f"{group.usd:,.2f}", "", "", "", *_counts((group,)))
+    return table
+
+
+def _counts(groups: Sequence[GroupReport]) -> tuple[str, ...]:
+    numbers = ("node_starts", "peak_nodes", "failed_boots", "refused", "preempted", "restarts")
+    counts = [f"{sum(getattr(group, number) for group in groups):,}" for number in numbers]
+    return *counts, f"{sum(group.lost_slot_hours for group in groups):,.1f}"
 
 
 def reports_table(judged: Sequence[Judged]) -> Table:

@@ -1,5 +1,6 @@
 """What a replay left behind."""
 
+import math
 from array import array
 from dataclasses import dataclass, field
 
@@ -41,7 +42,6 @@ class Run:
 
     ready, start, end   of each job: when it could have started, when it first did, when it had finished; NaN where it
                         never came to it
-    lost_slot_seconds   run time that was lost with nodes that were taken away
     turned_away         jobs that found too many others waiting
     questions           how often the policy was asked
     """
@@ -57,8 +57,6 @@ class Run:
     series: tuple[Series, ...]
     ended: float
     last_finish: float
-    lost_slot_seconds: float
-    restarts: int
     turned_away: int
     questions: int
 
@@ -71,6 +69,16 @@ class Run:
     def node_seconds(self) -> float:
         """Node-seconds of all groups, paid for from request to stop."""
         return sum(group.node_seconds for group in self.groups)
+
+    @property
+    def lost_slot_seconds(self) -> float:
+        """Run time that was lost with nodes that were taken away."""
+        return math.fsum(group.lost_slot_seconds for group in self.groups)
+
+    @property
+    def restarts(self) -> int:
+        """How often a job began again."""
+        return sum(group.restarts for group in self.groups)
 
     @property
     def waits(self) -> list[float]:
