@@ -26,11 +26,12 @@ def report_table(judged: Judged) -> Table:
         ("utilisation", f"{report.utilisation:.1%} of the slots that were paid for"),
         ("wait", (f"mean {span_text(waits.mean)}, p50 {span_text(waits.p50)}, p95 {span_text(waits.p95)}, "
                  f"p99 {span_text(waits.p99)}, max {span_text(waits.max)}; {waits.part_waiting:.1%} of jobs waited")),
-        ("bounded slowdown", f"{report.bounded_slowdown:,.2f} on average"),
+        ("bounded slowdown", f"{report.bounded_slowdown:,.2f} on average; {report.elastic_slowdown:,.2f} unbounded"),
         ("nodes", (f"{report.node_starts:,} started, {report.peak_nodes:,} at most at once, "
                   f"{report.cancelled_boots:,} boots cancelled, {report.failed_boots:,} failed")),
         ("supply", (f"short {elasticity.under_share:.1%} and too much {elasticity.over_share:.1%} of the time; "
-                   f"{elasticity.under:.2%} and {elasticity.over:.2%} of the resources on average")),
+                   f"{elasticity.under:.2%} and {elasticity.over:.2%} of the resources on average, "
+                   f"{elasticity.idle:.2%} idle; deviation {elasticity.deviation:.3f}")),
         ("instability", (f"supply rose against demand in {elasticity.rises:.1%} of minutes, fell against it in "
                         f"{elasticity.falls:.1%}")),
     ]  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from scheduler.simulator.bounds import Bounds, bounds
 from scheduler.simulator.fitting import pools_of
-from scheduler.simulator.metrics import Elasticity, elasticity, mean_bounded_slowdown, quantile
+from scheduler.simulator.metrics import Elasticity, elasticity, mean_bounded_slowdown, mean_elastic_slowdown, quantile
 from scheduler.simulator.nodes import GroupTotals
 from scheduler.simulator.run import Run, Series
 from scheduler.simulator.workload import Workload
@@ -85,7 +85,8 @@ class Report:
     node_hours        paid for, from request to stop; `usd` at the price of each group's VM size
     overhead_hours    node-hours above the sum of run times packed perfectly onto nodes of each pool's first group
     utilisation       part of the node-hours in which jobs ran (slots in use, lost work left out)
-    bounded_slowdown  mean of time from ready to end over run time, runs below 10 s taken as 10 s
+    bounded_slowdown  mean of time from ready to end over run time, runs below 10 s taken as 10 s; `elastic_slowdown`
+                      with runs as they are
     lost_slot_hours   run time lost with nodes that were taken away; `restarts` of jobs
     elasticity        supply of the first pool against its demand; steps of a minute for rises, falls and jitter
     gap               the run beside the bounds of all its pools; None where one of them has none
@@ -104,6 +105,7 @@ class Report:
     utilisation: float
     waits: Waits
     bounded_slowdown: float
+    elastic_slowdown: float
     node_starts: int
     peak_nodes: int
     cancelled_boots: int
@@ -137,6 +139,7 @@ def report(run: Run, limits: Limits | None = None) -> Report:
     pools = _pools(run, limits_of(workload, run.world) if limits is None else limits)
     groups = [group for pool in pools for group in pool.groups]
     finished = [job for job, end in enumerate(run.end) if not math.isnan(end)]
+    times = [(run.end[job] - run.ready[job], workload.run[job]) for job in finished]
     gaps = [pool.gap for pool in pools if pool.gap is not None]
     return Report(
         workload=workload.name,
@@ -150,7 +153,8 @@ def report(run: Run, limits: Limits | None = None) -> Report:
         overhead_hours=sum(pool.overhead_hours for pool in pools),
         utilisation=_utilisation(run, finished, range(len(run.groups))),
         waits=_waits(sorted(run.waits)),
-        bounded_slowdown=mean_bounded_slowdown((run.end[job] - run.ready[job], workload.run[job]) for job in finished),
+        bounded_slowdown=mean_bounded_slowdown(times),
+        elastic_slowdown=mean_elastic_slowdown(times),
         node_starts=sum(group.node_starts for group in groups),
         peak_nodes=sum(group.peak_nodes for group in groups),
         cancelled_boots=sum(group.cancelled_boots for group in groups),
@@ -247,18 +251,18 @@ def _waits(ordered: list[float]) -> Waits:
 def _elasticity(run: Run, number: int, pool: Pool) -> Elasticity:
     """Judge a pool; its resources are its maximum, or the most nodes that it had."""
     series, slots = run.series[number], pool.groups[0].slots
-    demand, supply, lengths = steps(series, slots, run.last_finish)
+    demand, supply, idle, lengths = steps(series, slots, run.last_finish)
     mosts = [group.max_nodes for group in pool.groups]
     known = [most for most in mosts if most is not None]
     resources = sum(known) if len(known) == len(mosts) else max([*supply, *demand], default=0)
-    exact = elasticity(demand, supply, lengths, resources)
+    exact = elasticity(demand, supply, lengths, resources, idle)
     by_minute = elasticity(*sampled(series, slots, run.last_finish, 60.0), resources)
     return replace(exact, rises=by_minute.rises, falls=by_minute.falls, jitter=by_minute.jitter)
 
 
-def steps(series: Series, slots: int, until: float) -> tuple[list[int], list[int], list[float]]:
-    """Give demand and supply in nodes, and how long each pair of them held, up to a time."""
-    demand, supply, lengths = [], [], []
+def steps(series: Series, slots: int, until: float) -> tuple[list[int], list[int], list[float], list[float]]:
+    """Give demand, supply and what idles of it in nodes, and how long each of these held, up to a time."""
+    demand, supply, idle, lengths = [], [], [], []
     count = len(series.at)
     for step in range(count):
         begin = series.at[step]
@@ -266,8 +270,9 @@ def steps(series: Series, slots: int, until: float) -> tuple[list[int], list[int
         if end > begin:
             demand.append(-(-(series.waiting[step] + series.running[step]) // slots))
             supply.append(series.up[step] // slots)
+            idle.append((series.up[step] - series.running[step]) / slots)
             lengths.append(end - begin)
-    return demand, supply, lengths
+    return demand, supply, idle, lengths
 
 
 def sampled(series: Series, slots: int, until: float, every: float) -> tuple[list[int], list[int], list[float]]:

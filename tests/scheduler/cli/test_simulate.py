@@ -1,6 +1,9 @@
 """`millpond simulate` and `tune` from a file to what is printed and drawn."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,6 +99,26 @@ def test_many_pools_are_reported_each_with_its_groups(tmp_path: Path, engine: st
     code, out, _ = run(*arguments)
     assert code == 0
     assert "spot (Standard_D2s_v5, Spot)" in out
+
+
+@pytest.mark.parametrize("engine", ["fast", "faithful"])
+def test_the_same_seed_gives_the_same_bytes_in_every_process(tmp_path: Path, engine: str) -> None:
+    """Reports of two processes that order sets and hash texts differently are equal to the byte."""
+    trace, world = tmp_path / "two.csv", tmp_path / "world.toml"
+    trace.write_text("submit_s,run_s,pool\n" + "".join(f"{n * 50},200,{'ab'[n % 2]}\n" for n in range(8)))
+    world.write_text(WORLD)
+    arguments = ["simulate", "--trace", trace, "--world", world, "--engine", engine, "--seed", "5", "--json"]
+    reports = [
+        subprocess.run(
+            [sys.executable, "-c", "from scheduler.cli.simulate import commands; commands()", *map(str, arguments)],
+            env={**os.environ, "PYTHONHASHSEED": number},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for number in ("1", "2")
+    ]
+    assert reports[0] == reports[1]
+    assert json.loads(reports[0])[0]["report"]["unfinished"] == 0
 
 
 def test_a_world_stands_for_the_options_about_nodes(trace: Path, tmp_path: Path) -> None:
