@@ -10,8 +10,20 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from scheduler.autoscale.assess import refusal_kind
 from scheduler.autoscale.inputs import Inputs, bearing, decide_on, record_of
-from scheduler.autoscale.plan import Action, Drain, Hold, Plan, Reason, ReasonKind, Remove, ScaleOut, Undrain
+from scheduler.autoscale.plan import (
+    Action,
+    Drain,
+    GroupHistory,
+    Hold,
+    Plan,
+    Reason,
+    ReasonKind,
+    Remove,
+    ScaleOut,
+    Undrain,
+)
 from scheduler.controller.controls import Controls
 from scheduler.controller.learn import Learning
 from scheduler.controller.observe import LEASING, FleetReading, GroupReading, Observer, count, of_group
@@ -45,37 +57,38 @@ _LOOKS_SELDOM = timedelta(seconds=30)
 
 
 class Journal:
-    """Keeps the decisions of a step that are news, and once a pool what they were made from."""
+    """Keeps the decisions of a step that are news, and then, once a pool, what they were made from."""
 
     def __init__(self, store: FleetStore, epoch: int, inputs: Inputs, plan: Plan) -> None:
         self._store = store
         self._epoch = epoch
         self._inputs = inputs
         self._plan = plan
-        self._kept: set[str] = set()
+        self._news: set[str] = set()
 
     def record(self, actions: tuple[Action, ...]) -> None:
         """Keep what was done."""
         kept = self._store.record_decisions(self._epoch, actions, self._inputs.now) if actions else ()
         for decision in kept:
             _LOG.info("%s %s %s: %s", decision.action, decision.group, _what(decision.count), decision.reason)
-        self._keep({decision.group.pool for decision in kept})
+        self._news |= {decision.group.pool for decision in kept}
 
-    def compare(self, known: dict[str, tuple[object, ...]]) -> None:
-        """Keep inputs, too, where a pool's policy, or what a proposed one would do, is no longer as it is known."""
+    def close(self, known: dict[str, tuple[object, ...]]) -> None:
+        """Keep inputs where there was news: in what was done, in a pool's policy, or in what a proposed one would do.
+
+        `known` is what the latter two were in the last step, and is brought up to date.
+        """
         for pool in self._inputs.demand:
             newest = bearing(self._inputs, pool)
-            if known.get(pool) != newest:
-                self._keep({pool})
-                known[pool] = newest
+            if pool in self._news or known.get(pool) != newest:
+                self._keep(pool)
+            known[pool] = newest
 
-    def _keep(self, pools: set[str]) -> None:
-        for pool in sorted(pools - self._kept):
-            self._kept.add(pool)
-            try:
-                self._store.record_inputs(self._epoch, record_of(self._inputs, self._plan, pool))
-            except InvalidRequestError as error:
-                _LOG.warning("the decision about pool %s cannot be replayed later: %s", pool, error)
+    def _keep(self, pool: str) -> None:
+        try:
+            self._store.record_inputs(self._epoch, record_of(self._inputs, self._plan, pool))
+        except InvalidRequestError as error:
+            _LOG.warning("the decision about pool %s cannot be replayed later: %s", pool, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +142,21 @@ class Fleet:
     def act(self, epoch: int, reading: FleetReading, now: datetime) -> Acted:
         """Decide and apply; then bring control blobs, removals and retired groups up to the rows."""
         demand = {pool: self._demand(pool) for pool in reading.pools}
-        histories = tuple(pair for pool in demand for pair in self._store.histories(pool).items())
+        histories = self._histories(demand)
+        if self._note_late_refusals(epoch, reading, histories, now):
+            histories = self._histories(demand)
         learned = self._learning.observe(epoch, demand, now)
         groups = tuple(each.fleet for each in reading.groups)
-        inputs = Inputs(reading.policies, demand, groups, histories, now, reading.proposed, learned)
+        inputs = Inputs(
+            reading.policies,
+            demand,
+            groups,
+            tuple(histories.items()),
+            now,
+            proposed=reading.proposed,
+            learned=learned,
+            limits=reading.limits,
+        )
         plan = self._decide_on(inputs)
         journal = Journal(self._store, epoch, inputs, plan)
         readings = {each.fleet.group.key: each for each in reading.groups}
@@ -157,9 +181,12 @@ class Fleet:
                 capacities[action.group] += action.count
         return Acted(demand, nodes, capacities, journal, quiet and told and reading.settled)
 
-    def compare(self, acted: Acted) -> None:
-        """Decide by the policies that are only proposed, and keep what they would have done where that is news."""
-        acted.journal.compare(self._known)
+    def keep(self, acted: Acted) -> None:
+        """Keep what news was decided from, also the news of policies that are only proposed.
+
+        A part of its own, after the step is done: what goes wrong here costs an explanation and nothing else.
+        """
+        acted.journal.close(self._known)
 
     def sample(self, epoch: int, reading: FleetReading, acted: Acted, now: datetime) -> None:
         """Keep a point of each pool's timeline."""
@@ -209,6 +236,9 @@ class Fleet:
             chosen += [node_id for _, node_id in sorted(idle)[: sent[group.queue]]]
         return frozenset(chosen)
 
+    def _histories(self, pools: Collection[str]) -> dict[GroupKey, GroupHistory]:
+        return {key: history for pool in pools for key, history in self._store.histories(pool).items()}
+
     def _demand(self, pool: str) -> PoolDemand | None:
         try:
             return self._dispatch.demand(pool)
@@ -217,6 +247,19 @@ class Fleet:
         except MillpondError as error:
             _LOG.warning("the work of pool %s could not be read: %s", pool, error)
             return None
+
+    def _note_late_refusals(
+        self, epoch: int, reading: FleetReading, histories: Mapping[GroupKey, GroupHistory], now: datetime
+    ) -> bool:
+        """Keep, once an order, that the cloud gave up on it after it had taken it."""
+        noted = False
+        for each in reading.groups:
+            key, error = each.fleet.group.key, each.fleet.error
+            history = histories.get(key)
+            if error is not None and history is not None and history.ordered_at is not None and not history.refused_at:
+                self._store.record_refusal(epoch, key, refusal_kind(error), error, now)
+                noted = True
+        return noted
 
     def _apply(self, epoch: int, action: Action, reading: GroupReading, now: datetime) -> Action | None:
         """Carry an action out as far as the rows still allow, and give what was done."""

@@ -206,7 +206,7 @@ class Controller:
         acted = self._attempt("fleet", lambda: self._fleet.act(epoch, reading, now))
         if acted is not None:
             self._attempt("sample", lambda: self._fleet.sample(epoch, reading, acted, now))
-            self._attempt("shadow", lambda: self._fleet.compare(acted))
+            self._attempt("inputs", lambda: self._fleet.keep(acted))
         self._attempt("clear", lambda: self._clear.step(epoch, now))
         work = self._attempt("work", self._dispatch.has_work)
         self._idle = acted is not None and acted.settled and work is False and not events

@@ -14,14 +14,13 @@ from scheduler.errors import InvalidRequestError
 from scheduler.model import PoolDemand
 from scheduler.policy import ScalingPolicy
 from tests.scheduler.autoscale.fleets import NOW, POOL, fleet, group, node, work
-from tests.scheduler.autoscale.test_decide_properties import DEMANDS, POLICIES, Situation, situations
-from tests.scheduler.autoscale.test_inputs import LEARNED
+from tests.scheduler.autoscale.situations import DEMANDS, FLEETS, LEARNED, POLICIES, Fleets
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 def record(
-    policy: ScalingPolicy, demand: PoolDemand | None, situation: Situation, learned: PoolHistory | None = None
+    policy: ScalingPolicy, demand: PoolDemand | None, situation: Fleets, learned: PoolHistory | None = None
 ) -> DecisionRecord:
     """Decide upon a situation of the pool, for which no change is proposed."""
     groups, history = situation
@@ -35,11 +34,11 @@ def one() -> DecisionRecord:
     return record(ScalingPolicy(), work(active=3), ((fleet(group(), node(1)),), {}))
 
 
-@given(POLICIES, st.none() | DEMANDS, situations(), st.none() | LEARNED, st.none() | TEXTS)
+@given(POLICIES, st.none() | DEMANDS, FLEETS, st.none() | LEARNED, st.none() | TEXTS)
 def test_what_was_written_is_read(
     policy: ScalingPolicy,
     demand: PoolDemand | None,
-    situation: Situation,
+    situation: Fleets,
     learned: PoolHistory | None,
     unknown: str | None,
 ) -> None:

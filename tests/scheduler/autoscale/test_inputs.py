@@ -1,32 +1,22 @@
 """The inputs of a decision, as one record: decided upon again they give the same."""
 
 from dataclasses import replace
-from datetime import timedelta
-from functools import reduce
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.autoscale.decide import decide
 from scheduler.autoscale.inputs import DecisionRecord, Inputs, bearing, decide_on, record_of, weigh_pool
-from scheduler.autoscale.levels import PoolHistory, observed
+from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Plan, decision_of
 from scheduler.model import GroupKey, PoolDemand
 from scheduler.policy import ScalingPolicy
 from tests.scheduler.autoscale.fleets import NOW, POOL, fleet, group, node, work
-from tests.scheduler.autoscale.test_decide_properties import DEMANDS, POLICIES, Situation, situations
-
-LEARNED = st.lists(st.integers(0, 12), max_size=8).map(
-    lambda levels: reduce(
-        lambda known, step: observed(known, step[1], NOW - (9 - step[0]) * timedelta(minutes=2)),
-        enumerate(levels),
-        PoolHistory(),
-    )
-)
+from tests.scheduler.autoscale.situations import DEMANDS, FLEETS, LEARNED, POLICIES, Fleets
 
 
 def two_pools(
-    policy: ScalingPolicy, demand: PoolDemand | None, situation: Situation, learned: PoolHistory | None = None
+    policy: ScalingPolicy, demand: PoolDemand | None, situation: Fleets, learned: PoolHistory | None = None
 ) -> Inputs:
     """Give the inputs of a step over the pool in a situation and another pool that has work and a node."""
     groups, history = situation
@@ -42,9 +32,9 @@ def two_pools(
     )
 
 
-@given(POLICIES, st.none() | DEMANDS, situations(), st.none() | LEARNED)
+@given(POLICIES, st.none() | DEMANDS, FLEETS, st.none() | LEARNED)
 def test_a_record_gives_the_same_decision(
-    policy: ScalingPolicy, demand: PoolDemand | None, situation: Situation, learned: PoolHistory | None
+    policy: ScalingPolicy, demand: PoolDemand | None, situation: Fleets, learned: PoolHistory | None
 ) -> None:
     """The inputs decide as `decide` does, and a pool's record, without the other pool, as the whole step did."""
     inputs = two_pools(policy, demand, situation, learned)
@@ -83,9 +73,9 @@ def test_unknown_work_is_not_weighed() -> None:
     assert (weighed.wanted.slots > 0, len(weighed.groups)) == (True, 1)
 
 
-@given(POLICIES, POLICIES, st.none() | DEMANDS, situations())
+@given(POLICIES, POLICIES, st.none() | DEMANDS, FLEETS)
 def test_a_proposed_policy_decides_in_place_of_the_live_one(
-    policy: ScalingPolicy, proposal: ScalingPolicy, demand: PoolDemand | None, situation: Situation
+    policy: ScalingPolicy, proposal: ScalingPolicy, demand: PoolDemand | None, situation: Fleets
 ) -> None:
     """A record says what the proposed policy would have done with the same nodes; the live decision is untouched."""
     inputs = two_pools(policy, demand, situation)

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -152,24 +151,6 @@ def test_with_a_node_for_each_job_none_waits_longer_than_a_boot(workload: Worklo
     check_laws(run)
     assert max(run.waits) <= boot
     assert run.node_seconds <= workload.sum_run + len(workload) * boot + 1e-6
-
-
-@settings(deadline=None, max_examples=25)
-@given(workload=workloads(most=25), group=groups(), idle=st.integers(5, 400), wait=st.sampled_from([1, 120, 600]))
-def test_our_policy_asked_only_when_it_matters_decides_the_same(
-    workload: Workload, group: Group, idle: int, wait: int
-) -> None:
-    """Leaving out the questions between events and deadlines changes no number of the run."""
-    rules = ScalingPolicy(
-        acceptable_wait=timedelta(seconds=wait), idle_timeout=timedelta(seconds=idle), max_nodes=group.max_nodes or 50
-    )
-    world = one_pool(group)
-    skipping, asking = (replay(workload, world, own_policy(world, rules, skips=skips)) for skips in (True, False))
-    assert skipping.unfinished == asking.unfinished == 0
-    assert skipping.start.tobytes() == asking.start.tobytes()
-    assert skipping.groups == asking.groups
-    assert skipping.questions <= asking.questions
-    check_laws(skipping)
 
 
 def test_a_quota_holds_over_pools() -> None:
