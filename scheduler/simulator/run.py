@@ -2,6 +2,7 @@
 
 import math
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from scheduler.simulator.nodes import GroupTotals
@@ -34,6 +35,20 @@ class Series:
         self.running.append(running)
         self.up.append(up)
         self.alive.append(alive)
+
+
+def added_up(pools: Sequence[Series]) -> Series:
+    """Add the histories of pools up, slot by slot."""
+    if len(pools) == 1:
+        return pools[0]
+    whole, now = Series(), [(0, 0, 0, 0)] * len(pools)
+    steps = sorted((at, pool, step) for pool, series in enumerate(pools) for step, at in enumerate(series.at))
+    for at, pool, step in steps:
+        series = pools[pool]
+        now[pool] = (series.waiting[step], series.running[step], series.up[step], series.alive[step])
+        waiting, running, up, alive = (sum(column) for column in zip(*now, strict=True))
+        whole.note(at, waiting, running, up, alive)
+    return whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from scheduler.simulator.engine import replay
 from scheduler.simulator.interface import Detail, Observation, Orders
 from scheduler.simulator.policies.own import own_policy
 from scheduler.simulator.policies.simple import QueueDepth
+from scheduler.simulator.run import added_up
 from scheduler.simulator.workload import SimulatedJob, Workload, workload_of
 from scheduler.simulator.world import Exponential, Fixed, Group, Pool, Quota, World, one_pool
 from tests.scheduler.simulator.worlds import check_laws
@@ -117,6 +118,10 @@ def test_the_laws_hold_in_each_of_many_pools(drawn: tuple[Workload, World], seed
     run = replay(workload, world, Erratic(7.0), seed=seed)
     assert run.unfinished == 0
     check_laws(run)
+    whole = added_up(run.series)
+    for at, alive, running in list(zip(whole.at, whole.alive, whole.running, strict=True))[::7]:
+        assert alive == sum(_alive(series, at) for series in run.series)
+        assert running <= alive
     for quota in world.quotas:
         changes = sorted({at for series in run.series for at in series.at})
         assert all(sum(_alive(series, at) for series in run.series) <= 2 * quota.max_nodes for at in changes)
