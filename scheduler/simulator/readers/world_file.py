@@ -68,6 +68,9 @@ def read_world(path: Path, *, spread: bool = False, boots: tuple[float, ...] = (
         lag=found.lag,
         known_runs=known_runs,
     )
+    names = [f"{pool.name}-{group.name}" for pool, group in world.groups]
+    if len(set(names)) < len(names):
+        raise InvalidRequestError(f"{path}: <pool>-<group> must differ between groups: {', '.join(names)}")
     try:
         quotas_of(world)
     except InvalidRequestError as error:

@@ -120,6 +120,13 @@ def test_everything_that_a_world_can_do_can_be_written(tmp_path: Path) -> None:
             "the group 'a/x', which is not declared",
         ),
         ('[[pools]]\nname = "a"\nname = "b"', "cannot be read"),
+        (
+            (
+                '[[pools]]\nname = "a-b"\n[[pools.groups]]\nname = "c"\n'
+                '[[pools]]\nname = "a"\n[[pools.groups]]\nname = "b-c"'
+            ),
+            "<pool>-<group> must differ",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, says: str) -> None:
