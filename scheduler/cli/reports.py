@@ -11,7 +11,7 @@ from scheduler.simulator.objective import Objective, Proposal
 from scheduler.simulator.quantities import span_text
 from scheduler.simulator.readers.reading import Reading
 from scheduler.simulator.regret import Regret
-from scheduler.simulator.report import Report
+from scheduler.simulator.report import GroupReport, Report
 
 
 def report_table(judged: Judged) -> Table:
@@ -26,11 +26,12 @@ def report_table(judged: Judged) -> Table:
         ("utilisation", f"{report.utilisation:.1%} of the slots that were paid for"),
         ("wait", (f"mean {span_text(waits.mean)}, p50 {span_text(waits.p50)}, p95 {span_text(waits.p95)}, "
                  f"p99 {span_text(waits.p99)}, max {span_text(waits.max)}; {waits.part_waiting:.1%} of jobs waited")),
-        ("bounded slowdown", f"{report.bounded_slowdown:,.2f} on average"),
+        ("bounded slowdown", f"{report.bounded_slowdown:,.2f} on average; {report.elastic_slowdown:,.2f} unbounded"),
         ("nodes", (f"{report.node_starts:,} started, {report.peak_nodes:,} at most at once, "
                   f"{report.cancelled_boots:,} boots cancelled, {report.failed_boots:,} failed")),
         ("supply", (f"short {elasticity.under_share:.1%} and too much {elasticity.over_share:.1%} of the time; "
-                   f"{elasticity.under:.2%} and {elasticity.over:.2%} of the resources on average")),
+                   f"{elasticity.under:.2%} and {elasticity.over:.2%} of the resources on average, "
+                   f"{elasticity.idle:.2%} idle; deviation {elasticity.deviation:.3f}")),
         ("instability", (f"supply rose against demand in {elasticity.rises:.1%} of minutes, fell against it in "
                         f"{elasticity.falls:.1%}")),
     ]  # fmt: skip
@@ -54,6 +55,36 @@ def report_table(judged: Judged) -> Table:
     for name, value in rows:
         table.add_row(Text(name), Text(value))
     return table
+
+
+def groups_table(report: Report) -> Table:
+    """Lay out what each pool and each group of its nodes came to."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("pool, group", overflow="fold")
+    headings = ("node-hours", "USD", "used", "mean wait", "p95", "starts", "peak", "failed", "refused")
+    for heading in (*headings, "taken away", "reruns", "lost h"):
+        table.add_column(heading, justify="right")
+    for pool in report.pools:
+        own = pool.groups
+        table.add_row(
+            Text(pool.name, style="bold"),
+            f"{pool.node_hours:,.1f}",
+            f"{pool.usd:,.2f}",
+            f"{pool.utilisation:.1%}",
+            span_text(pool.waits.mean),
+            span_text(pool.waits.p95),
+            *_counts(own),
+        )
+        for group in own:
+            name = f"  {group.name} ({group.vm_size}{', Spot' if group.spot else ''})"
+            table.add_row(Text(name), f"{group.node_hours:,.1f}", f"{group.usd:,.2f}", "", "", "", *_counts((group,)))
+    return table
+
+
+def _counts(groups: Sequence[GroupReport]) -> tuple[str, ...]:
+    numbers = ("node_starts", "peak_nodes", "failed_boots", "refused", "preempted", "restarts")
+    counts = [f"{sum(getattr(group, number) for group in groups):,}" for number in numbers]
+    return *counts, f"{sum(group.lost_slot_hours for group in groups):,.1f}"
 
 
 def reports_table(judged: Sequence[Judged]) -> Table:

@@ -12,38 +12,24 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from scheduler.catalog import VM_SIZES
 from scheduler.cli.connection import scheduler_of
-from scheduler.cli.group import DEFAULT_STACK, AsJson, Stack, group, verbatim
-from scheduler.cli.reports import history_note, proposal_lines, report_table, reports_table
+from scheduler.cli.group import DEFAULT_STACK, Stack, group, verbatim
+from scheduler.cli.reports import groups_table, proposal_lines, report_table, reports_table
+from scheduler.cli.shared_options import with_options
+from scheduler.cli.simulated import ReplayOptions
 from scheduler.cli.tables import console, print_json
 from scheduler.errors import InvalidRequestError, NotFoundError
 from scheduler.simulator.cases import Case, Engine, Judged, grid, run_case, run_cases
 from scheduler.simulator.objective import propose, read_objective
 from scheduler.simulator.pictures import check_target, draw_frontier, draw_timeline, save_picture
 from scheduler.simulator.policies.catalogue import KINDS, kind_of
-from scheduler.simulator.quantities import seconds_of
 from scheduler.simulator.readers.history import record_history
-from scheduler.simulator.readers.reading import Reading
-from scheduler.simulator.readers.trace import read_trace
 from scheduler.simulator.report import report
 from scheduler.simulator.workload import Workload
-from scheduler.simulator.world import (
-    Dispatch,
-    Distribution,
-    Exponential,
-    Fixed,
-    Group,
-    LogNormal,
-    Measured,
-    Pool,
-    World,
-)
+from scheduler.simulator.world import World
 
 commands = group("simulator", "Replay workloads through scaling policies.")
 
-_DEFAULT_BOOT = 240.0
-_SHOWN_PROBLEMS = 5
 _POLICIES = "\n".join(
     f"  {kind.name:<14} {kind.summary}\n{'':17}{' '.join(f'{name}={value}' for name, value in kind.settings.items())}"
     for kind in KINDS
@@ -51,7 +37,7 @@ _POLICIES = "\n".join(
 
 _HELP = f"""Replay a recorded workload through scaling policies: what each would have cost, how long work had waited.
 
-FILE may be a log in Standard Workload Format, a table (submit_s,run_s[,slots,estimate_s,id,after]), a workflow in
+FILE may be a log in Standard Workload Format, a table (submit_s,run_s[,slots,estimate_s,pool,id,after]), a workflow in
 WfFormat 1.5 or a history that `millpond history` wrote; compressed with gzip or not. Jobs are tasks; a node runs one
 for each of its slots.
 
@@ -64,6 +50,7 @@ separated by commas every combination is replayed.
 Examples:
   millpond simulate --trace jobs.swf.gz --policy queue-depth
   millpond simulate --trace jobs.csv --policy millpond --set acceptable_wait=1min,5min,20min --picture frontier.html
+  millpond simulate --trace jobs.csv --world pools.toml --engine faithful
 """
 
 _TUNE_HELP = """Find the setting that serves an objective at the least cost, by replaying a history with many.
@@ -79,80 +66,27 @@ Example:
   millpond tune --history render.jsonl --objective "p95 wait 5 min"
 """
 
-Boot = Annotated[
-    str | None,
-    typer.Option(
-        "--boot",
-        help="Time from asking for a node until it takes work, paid for: 240s, or lognormal:240s:0.3, or"
-        " exponential:240s. Default: the history's own, else 240s.",
-    ),
-]
-Slots = Annotated[int, typer.Option("--slots", min=1, help="Task slots of a node.")]
-MaxNodes = Annotated[int | None, typer.Option("--max-nodes", min=1, help="Most nodes; without it, any number.")]
-JobSlots = Annotated[
-    str,
-    typer.Option(
-        "--job-slots",
-        help="one: each job takes one slot, whatever the log says; recorded: as recorded, on one node; spread: as"
-        " recorded, over nodes of one slot each.",
-    ),
-]
-VmSize = Annotated[str, typer.Option("--vm-size", help="For the price, by the catalogue of VM sizes.")]
-Spot = Annotated[bool, typer.Option("--spot", help="Price of Spot machines.")]
-Lifetime = Annotated[
-    str | None,
-    typer.Option("--lifetime", help="Mean time until the cloud takes a node back (exponential), as Spot's evictions."),
-]
-BootFailure = Annotated[float, typer.Option("--boot-failure", min=0, max=1, help="Part of boots that fail.")]
-Lag = Annotated[str, typer.Option("--lag", help="How old what a policy sees is when it acts.")]
-Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A setting; may be repeated.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn; the same gives the same.")]
-Picture = Annotated[
-    Path | None,
-    typer.Option("--picture", help="Draw to FILE.png or FILE.html: one run over time, many by cost and wait."),
-]
-Processes = Annotated[int, typer.Option("--processes", min=0, help="Replays beside each other; 0: one a core.")]
-
 
 @commands.command(help=verbatim(_HELP))
+@with_options(ReplayOptions)
 def simulate(
     *,
     trace: Annotated[Path, typer.Option("--trace", metavar="FILE", help="The workload.")],
     policy: Annotated[list[str], typer.Option("--policy", help="A policy; may be repeated.")] = ["millpond"],  # noqa: B006
-    settings: Settings = [],  # noqa: B006
-    boot: Boot = None,
-    slots: Slots = 1,
-    max_nodes: MaxNodes = None,
-    job_slots: JobSlots = "one",
-    dispatch: Annotated[
-        Dispatch, typer.Option("--dispatch", help="Order in which jobs start; easy needs --job-slots spread.")
-    ] = Dispatch.FIFO,
-    initial: Annotated[int, typer.Option("--initial", min=0, help="Nodes that are up at the start.")] = 0,
-    vm_size: VmSize = "Standard_D2s_v5",
-    spot: Spot = False,
-    lifetime: Lifetime = None,
-    boot_failure: BootFailure = 0.0,
-    lag: Lag = "0s",
     engine: Annotated[
         Engine,
-        typer.Option(
-            "--engine", help="faithful: the real controller, store and runner; slower, and for millpond only."
-        ),
+        typer.Option("--engine", help="faithful: the real controller, store and runner; slow, and for millpond only."),
     ] = Engine.FAST,
-    seed: Seed = 0,
-    processes: Processes = 0,
-    picture: Picture = None,
-    as_json: AsJson = False,
+    options: ReplayOptions,
 ) -> None:
     """Replay a workload through policies."""
+    picture = options.picture
     if picture is not None:
         check_target(picture)
-    reading, workload = _read(trace, job_slots)
-    nodes = replace(
-        _nodes(reading, boot, slots, max_nodes, vm_size, lifetime, boot_failure, spot=spot), initial=initial
-    )
-    world = World((Pool(groups=(nodes,), dispatch=dispatch, spread=job_slots == "spread"),), lag=seconds_of(lag))
-    cases = [replace(case, engine=engine) for name in policy for case in _cases(name, policy, settings, seed)]
+    workload, world = options.read(trace)
+    cases = [
+        replace(case, engine=engine) for name in policy for case in _cases(name, policy, options.settings, options.seed)
+    ]
     if len(cases) == 1:
         with _bar(cases[0].label, 1.0) as moved:
             run = run_case(workload, world, cases[0], progress=moved)
@@ -160,54 +94,43 @@ def simulate(
         if picture is not None:
             save_picture(picture, draw_timeline(run), f"{workload.name}: {cases[0].label}", [judged[0].report])
     else:
-        judged = _run_all(workload, world, cases, processes)
+        judged = _run_all(workload, world, cases, options.processes)
         if picture is not None:
             _draw_frontier(judged, workload, picture)
-    if as_json:
+    if options.as_json:
         print_json(judged)
-    else:
-        console().print(report_table(judged[0]) if len(judged) == 1 else reports_table(judged))
+        return
+    page = console()
+    page.print(report_table(judged[0]) if len(judged) == 1 else reports_table(judged))
+    if len(judged) == 1 and len(world.groups) > 1:
+        page.print(groups_table(judged[0].report))
 
 
 @commands.command(help=verbatim(_TUNE_HELP))
+@with_options(ReplayOptions)
 def tune(
     *,
     history: Annotated[Path, typer.Option("--history", metavar="FILE", help="The workload; see `millpond history`.")],
     objective: Annotated[str, typer.Option("--objective", help="What is wanted, such as 'p95 wait 5 min'.")],
     policy: Annotated[str, typer.Option("--policy", help="The policy whose setting is sought.")] = "millpond",
-    settings: Settings = [],  # noqa: B006
-    boot: Boot = None,
-    slots: Slots = 1,
-    max_nodes: MaxNodes = None,
-    job_slots: JobSlots = "one",
-    vm_size: VmSize = "Standard_D2s_v5",
-    spot: Spot = False,
-    lifetime: Lifetime = None,
-    boot_failure: BootFailure = 0.0,
-    lag: Lag = "0s",
-    seed: Seed = 0,
-    processes: Processes = 0,
-    picture: Picture = None,
-    as_json: AsJson = False,
+    options: ReplayOptions,
 ) -> None:
     """Find the setting that serves an objective at the least cost."""
     wanted = read_objective(objective)
-    if picture is not None:
-        check_target(picture)
+    if options.picture is not None:
+        check_target(options.picture)
     kind = kind_of(policy)
-    reading, workload = _read(history, job_slots)
-    nodes = _nodes(reading, boot, slots, max_nodes, vm_size, lifetime, boot_failure, spot=spot)
-    world = World((Pool(groups=(nodes,), spread=job_slots == "spread"),), lag=seconds_of(lag))
-    fixed, varied = _split(policy, (policy,), settings)
+    workload, world = options.read(history)
+    fixed, varied = _split(policy, (policy,), options.settings)
     searched = {name: [str(value) for value in values] for name, values in kind.sweep.items() if name not in fixed}
     searched |= varied
     if not searched:
         raise InvalidRequestError("there is nothing to search: give --set with several values, separated by commas")
-    judged = _run_all(workload, world, grid(policy, searched, fixed, seed), processes)
+    judged = _run_all(workload, world, grid(policy, searched, fixed, options.seed), options.processes)
     proposal = propose(wanted, judged)
-    if picture is not None:
-        _draw_frontier(judged, workload, picture)
-    if as_json:
+    if options.picture is not None:
+        _draw_frontier(judged, workload, options.picture)
+    if options.as_json:
         print_json({"objective": str(wanted), "kept": proposal.kept, "best": proposal.best, "tried": judged})
         return
     page = console()
@@ -227,57 +150,6 @@ def history(
             raise NotFoundError(f"there is no pool {pool!r}; `millpond pool show` lists them")
         for line in record_history(service, pool):
             sys.stdout.write(line + "\n")
-
-
-def _read(path: Path, job_slots: str) -> tuple[Reading, Workload]:
-    """Read a workload, and tell on stderr what could not be used."""
-    if job_slots not in {"one", "recorded", "spread"}:
-        raise InvalidRequestError(f"--job-slots {job_slots}: it is one, recorded or spread")
-    reading = read_trace(path)
-    for line in history_note(reading, _SHOWN_PROBLEMS):
-        typer.echo(f"{path.name}: {line}", err=True)
-    return reading, reading.workload.single_slots() if job_slots == "one" else reading.workload
-
-
-def _nodes(
-    reading: Reading,
-    boot: str | None,
-    slots: int,
-    max_nodes: int | None,
-    vm_size: str,
-    lifetime: str | None,
-    boot_failure: float,
-    *,
-    spot: bool,
-) -> Group:
-    if vm_size not in VM_SIZES:
-        raise NotFoundError(f"the catalogue has no VM size {vm_size!r}; it has: {', '.join(VM_SIZES)}")
-    measured = Measured(reading.boots) if reading.boots else Fixed(_DEFAULT_BOOT)
-    return Group(
-        slots=slots,
-        max_nodes=max_nodes,
-        boot=measured if boot is None else _distribution(boot),
-        boot_failure=boot_failure,
-        lifetime=None if lifetime is None else Exponential(seconds_of(lifetime)),
-        usd_per_hour=VM_SIZES[vm_size].usd_per_hour(spot=spot),
-        vm_size=vm_size,
-        spot=spot,
-    )
-
-
-def _distribution(text: str) -> Distribution:
-    match text.split(":"):
-        case [span] | ["fixed", span]:
-            return Fixed(seconds_of(span))
-        case ["exponential", span]:
-            return Exponential(seconds_of(span))
-        case ["lognormal", span, spread]:
-            try:
-                return LogNormal(seconds_of(span), float(spread))
-            except ValueError as error:
-                raise InvalidRequestError(f"--boot {text}: {spread!r} is not a number") from error
-        case _:
-            raise InvalidRequestError(f"--boot {text}: write 240s, exponential:240s or lognormal:240s:0.3")
 
 
 def _split(

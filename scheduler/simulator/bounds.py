@@ -6,6 +6,7 @@ boot. For identical nodes with one job each that is exact (Lin et al., ToN'13; `
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scheduler.simulator.workload import Workload
@@ -30,9 +31,13 @@ class Bounds:
     peak: int
 
 
-def bounds(workload: Workload, slots_per_node: int, boot: float) -> Bounds:
-    """Find the bounds of a workload for nodes of so many slots that boot in so many seconds."""
-    changes = demand_changes(workload)
+def bounds(workload: Workload, slots_per_node: int, boot: float, jobs: Sequence[int] | None = None) -> Bounds:
+    """Find the bounds of a workload for nodes of so many slots that boot in so many seconds.
+
+    With `jobs` the bounds of these alone, the jobs of one pool; the others start when they are ready, too.
+    """
+    members = range(len(workload)) if jobs is None else jobs
+    changes = demand_changes(workload, members)
     busy: list[float] = []
     gaps: list[float] = []
     closed_at: list[float] = []
@@ -57,7 +62,7 @@ def bounds(workload: Workload, slots_per_node: int, boot: float) -> Bounds:
     peak = len(closed_at)
     used = math.fsum(busy)
     return Bounds(
-        work=workload.sum_run / slots_per_node,
+        work=math.fsum(workload.run[job] * workload.slots[job] for job in members) / slots_per_node,
         clairvoyant=used + peak * boot + math.fsum(min(gap, boot) for gap in gaps),
         ski_rental=used + peak * 2 * boot + math.fsum(gap if gap <= boot else 2 * boot for gap in gaps),
         starts=peak + sum(gap > boot for gap in gaps),
@@ -65,10 +70,12 @@ def bounds(workload: Workload, slots_per_node: int, boot: float) -> Bounds:
     )
 
 
-def demand_changes(workload: Workload) -> list[tuple[float, int]]:
+def demand_changes(workload: Workload, jobs: Sequence[int]) -> list[tuple[float, int]]:
     """Give when how many slots more or fewer are in use if every job starts as soon as it is ready, net of ties."""
     changes: dict[float, int] = {}
-    for begin, run, slots in zip(ready_times(workload), workload.run, workload.slots, strict=True):
+    ready = ready_times(workload)
+    for job in jobs:
+        begin, run, slots = ready[job], workload.run[job], workload.slots[job]
         changes[begin] = changes.get(begin, 0) + slots
         changes[begin + run] = changes.get(begin + run, 0) - slots
     return sorted(changes.items())

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from scheduler.errors import InvalidRequestError
-from scheduler.simulator.bounds import Bounds, bounds
 from scheduler.simulator.engine import Progress, replay
 from scheduler.simulator.faithful.engine import replay_faithfully
 from scheduler.simulator.policies.catalogue import make_policy
 from scheduler.simulator.policies.own import OwnPolicy
-from scheduler.simulator.report import Report, report
+from scheduler.simulator.report import Limits, Report, limits_of, report
 from scheduler.simulator.run import Run
 from scheduler.simulator.workload import Workload
 from scheduler.simulator.world import World
 
 # What a worker process was given once, so that a workload travels to each of them only once.
-_GIVEN: dict[str, tuple[Workload, World, Bounds]] = {}
+_GIVEN: dict[str, tuple[Workload, World, Limits]] = {}
 
 
 class Engine(StrEnum):
@@ -88,7 +87,7 @@ def run_cases(
     """Replay cases in so many processes, and give them in order; `done` is told of each as it ends."""
     for case in cases:  # a wrong setting is told before any time is spent
         make_policy(case.policy, world, dict(case.settings))
-    limits = bounds(workload, world.groups[0][1].slots, world.groups[0][1].boot.mean)
+    limits = limits_of(workload, world)
     results: dict[int, Judged] = {}
     if processes <= 1 or len(cases) <= 1:
         for number, case in enumerate(cases):
@@ -119,7 +118,7 @@ def not_dominated(points: Iterable[tuple[float, float]]) -> list[int]:
     ]
 
 
-def _take(workload: Workload, world: World, limits: Bounds) -> None:
+def _take(workload: Workload, world: World, limits: Limits) -> None:
     _GIVEN["all"] = workload, world, limits
 
 

@@ -50,8 +50,6 @@ class Cluster:
         self.submitted = 0
         self.remaining = count
         self.last_finish = 0.0
-        self.lost_slot_seconds = 0.0
-        self.restarts = 0
         self.turned_away = 0
         self._sequence = 0
         self._run = workload.run
@@ -230,8 +228,8 @@ class Cluster:
         queue = self.queues[each.pool]
         for job in jobs:
             self._attempt[job] += 1
-            self.restarts += 1
-            self.lost_slot_seconds += (self.now - self._began_at[job]) * self._slots[job]
+            each.totals.restarts += 1
+            each.totals.lost_slot_seconds += (self.now - self._began_at[job]) * self._slots[job]
             queue.give_back(job)
             self._free(job, queue)
         self.note(each.pool)

@@ -95,8 +95,6 @@ class _Replay:
             series=tuple(cluster.series),
             ended=cluster.now,
             last_finish=cluster.last_finish,
-            lost_slot_seconds=cluster.lost_slot_seconds,
-            restarts=cluster.restarts,
             turned_away=cluster.turned_away,
             questions=self._questions,
         )

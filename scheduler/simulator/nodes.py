@@ -41,7 +41,10 @@ class SimNode:
 
 @dataclass(slots=True)
 class GroupTotals:
-    """What the nodes of a group came to; node-seconds are paid for from request to stop."""
+    """What the nodes of a group came to; node-seconds are paid for from request to stop.
+
+    lost_slot_seconds   run time that was lost with nodes that were taken away, by which `restarts` jobs began again
+    """
 
     node_seconds: float = 0.0
     boot_seconds: float = 0.0
@@ -51,6 +54,8 @@ class GroupTotals:
     preempted: int = 0
     refused: int = 0
     cancelled: int = 0
+    lost_slot_seconds: float = 0.0
+    restarts: int = 0
 
 
 class NodeSet:

@@ -14,7 +14,7 @@ from scheduler.errors import InvalidRequestError
 from scheduler.simulator.cases import Judged, not_dominated
 from scheduler.simulator.quantities import span_text
 from scheduler.simulator.report import Report
-from scheduler.simulator.run import Run, Series
+from scheduler.simulator.run import Run, Series, added_up
 
 mpl.use("Agg")  # no display is needed
 
@@ -45,9 +45,13 @@ def check_target(target: Path) -> None:
 
 
 def draw_timeline(run: Run) -> bytes:
-    """Draw queue, demand and supply below each other over the time of the workload, the latter two to one scale."""
-    series = run.series[0]
-    slots = run.world.groups[0][1].slots
+    """Draw queue, demand and supply below each other over the time of the workload, the latter two to one scale.
+
+    Pools are added up; where nodes differ in size, slots stand in their place.
+    """
+    series = added_up(run.series)
+    sizes = {group.slots for _, group in run.world.groups}
+    slots, what = (sizes.pop(), "nodes") if len(sizes) == 1 else (1, "slots")
     unit, name = _unit(run.last_finish)
     figure, panels = plt.subplots(3, 1, figsize=(10, 6.5), sharex=True, height_ratios=(2, 3, 3), layout="constrained")
     queue, wanted, given = panels
@@ -57,12 +61,12 @@ def draw_timeline(run: Run) -> bytes:
     queue.set_ylabel("queue (slots)")
     wanted.fill_between(at, [each / slots for each in demand], step="post", color=_RED, alpha=0.5, linewidth=0,
                         label="demand: waiting and running")  # fmt: skip
-    wanted.set_ylabel("demand (nodes)")
+    wanted.set_ylabel(f"demand ({what})")
     supply = [each / slots for each in up]
     paid = [each / slots for each in alive]
     given.fill_between(at, paid, step="post", color=_GREY, linewidth=0, label="booting, paid for")
-    given.fill_between(at, supply, step="post", color=_BLUE, linewidth=0, label="supply: nodes that are up")
-    given.set_ylabel("supply (nodes)")
+    given.fill_between(at, supply, step="post", color=_BLUE, linewidth=0, label=f"supply: {what} that are up")
+    given.set_ylabel(f"supply ({what})")
     given.set_xlabel(f"{name} since the first job was submitted")
     highest = 1.05 * max([1.0, *paid, *(each / slots for each in demand)])
     for axes in panels:

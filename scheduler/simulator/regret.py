@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from scheduler.formula.compiler import CompileSettings, compile_policy
 from scheduler.formula.samples import SAMPLE_PERIOD
 from scheduler.policy import ScalingPolicy
-from scheduler.simulator.bounds import bounds
 from scheduler.simulator.engine import replay
 from scheduler.simulator.policies.batch_formula import GivenFormula
 from scheduler.simulator.policies.own import own_policy
-from scheduler.simulator.report import Report, report
+from scheduler.simulator.report import Report, limits_of, report
 from scheduler.simulator.workload import Workload
 from scheduler.simulator.world import Group, one_pool
 
@@ -48,6 +47,6 @@ def regret(workload: Workload, group: Group, policy: ScalingPolicy, settings: Co
         spot=settings.spot,
         name="its formula",
     )
-    limits = bounds(workload, group.slots, group.boot.mean)
+    limits = limits_of(workload, world)
     own = replay(workload, world, own_policy(world, policy, name="the policy"))
     return Regret(report(own, limits), report(replay(workload, world, formula), limits))

@@ -1,11 +1,16 @@
 """A run in numbers for people and programs."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from scheduler.simulator.bounds import Bounds, bounds
-from scheduler.simulator.metrics import Elasticity, elasticity, mean_bounded_slowdown, quantile
+from scheduler.simulator.fitting import pools_of
+from scheduler.simulator.metrics import Elasticity, elasticity, mean_bounded_slowdown, mean_elastic_slowdown, quantile
+from scheduler.simulator.nodes import GroupTotals
 from scheduler.simulator.run import Run, Series
+from scheduler.simulator.workload import Workload
+from scheduler.simulator.world import Group, Pool, World
 
 _HOUR = 3600.0
 
@@ -35,16 +40,57 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupReport:
+    """What the nodes of one group came to; the fields are those of `Report`."""
+
+    name: str
+    vm_size: str
+    spot: bool
+    node_hours: float
+    usd: float
+    node_starts: int
+    peak_nodes: int
+    cancelled_boots: int
+    failed_boots: int
+    preempted: int
+    refused: int
+    restarts: int
+    lost_slot_hours: float
+
+
+@dataclass(frozen=True, slots=True)
+class PoolReport:
+    """What one pool came to; the fields are those of `Report`.
+
+    gap  None where its groups have nodes of different sizes, which the bounds do not know
+    """
+
+    name: str
+    jobs: int
+    unfinished: int
+    node_hours: float
+    usd: float
+    overhead_hours: float
+    utilisation: float
+    waits: Waits
+    elasticity: Elasticity
+    gap: Gap | None
+    groups: tuple[GroupReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a policy came to on a workload.
 
     node_hours        paid for, from request to stop; `usd` at the price of each group's VM size
-    overhead_hours    node-hours above the sum of run times packed perfectly
+    overhead_hours    node-hours above the sum of run times packed perfectly onto nodes of each pool's first group
     utilisation       part of the node-hours in which jobs ran (slots in use, lost work left out)
-    bounded_slowdown  mean of time from ready to end over run time, runs below 10 s taken as 10 s
+    bounded_slowdown  mean of time from ready to end over run time, runs below 10 s taken as 10 s; `elastic_slowdown`
+                      with runs as they are
     lost_slot_hours   run time lost with nodes that were taken away; `restarts` of jobs
-    elasticity        supply against demand; steps of a minute for rises, falls and jitter
-    gap               the run beside the bounds of its pool; None where there are several pools
+    elasticity        supply of the first pool against its demand; steps of a minute for rises, falls and jitter
+    gap               the run beside the bounds of all its pools; None where one of them has none
+    pools             the same by pool and group
     """
 
     workload: str
@@ -59,6 +105,7 @@ class Report:
     utilisation: float
     waits: Waits
     bounded_slowdown: float
+    elastic_slowdown: float
     node_starts: int
     peak_nodes: int
     cancelled_boots: int
@@ -70,23 +117,30 @@ class Report:
     elasticity: Elasticity
     gap: Gap | None
     questions: int
+    pools: tuple[PoolReport, ...]
 
 
-def report(run: Run, limits: Bounds | None = None) -> Report:
-    """Judge a run. `limits` are the bounds of its workload, if they are known already."""
+Limits = tuple[Bounds | None, ...]
+
+
+def limits_of(workload: Workload, world: World) -> Limits:
+    """Find the bounds of each pool: nodes boot as those of its quickest group; None where they differ in size."""
+    found: list[Bounds | None] = []
+    for pool, jobs in zip(world.pools, _jobs_of(workload, world), strict=True):
+        slots = {group.slots for group in pool.groups}
+        boot = min(group.boot.mean for group in pool.groups)
+        found.append(bounds(workload, slots.pop(), boot, jobs) if len(slots) == 1 else None)
+    return tuple(found)
+
+
+def report(run: Run, limits: Limits | None = None) -> Report:
+    """Judge a run. `limits` are the bounds of its pools, if they are known already."""
     workload = run.workload
-    groups = run.world.groups
-    slots = groups[0][1].slots
-    waits = sorted(run.waits)
-    node_hours = run.node_seconds / _HOUR
+    pools = _pools(run, limits_of(workload, run.world) if limits is None else limits)
+    groups = [group for pool in pools for group in pool.groups]
     finished = [job for job, end in enumerate(run.end) if not math.isnan(end)]
-    done = math.fsum(workload.run[job] * workload.slots[job] for job in finished)
-    offered = math.fsum(
-        totals.node_seconds * group.slots for totals, (_, group) in zip(run.groups, groups, strict=True)
-    )
-    work = sum(workload.sum_run / group.slots for _, group in groups[:1])
-    if len(groups) == 1 and limits is None:
-        limits = bounds(workload, slots, groups[0][1].boot.mean)
+    times = [(run.end[job] - run.ready[job], workload.run[job]) for job in finished]
+    gaps = [pool.gap for pool in pools if pool.gap is not None]
     return Report(
         workload=workload.name,
         policy=run.policy,
@@ -94,27 +148,91 @@ def report(run: Run, limits: Bounds | None = None) -> Report:
         jobs=len(workload),
         unfinished=len(workload) - len(finished),
         span_hours=run.last_finish / _HOUR,
-        node_hours=node_hours,
-        usd=sum(
-            totals.node_seconds / _HOUR * group.usd_per_hour
-            for totals, (_, group) in zip(run.groups, groups, strict=True)
-        ),
-        overhead_hours=node_hours - work / _HOUR,
-        utilisation=done / offered if offered else 0.0,
-        waits=_waits(waits),
-        bounded_slowdown=mean_bounded_slowdown((run.end[job] - run.ready[job], workload.run[job]) for job in finished),
-        node_starts=sum(totals.started for totals in run.groups),
-        peak_nodes=sum(totals.peak for totals in run.groups),
-        cancelled_boots=sum(totals.cancelled for totals in run.groups),
-        failed_boots=sum(totals.failed_boots for totals in run.groups),
-        preempted=sum(totals.preempted for totals in run.groups),
-        refused=sum(totals.refused for totals in run.groups),
+        node_hours=run.node_seconds / _HOUR,
+        usd=sum(pool.usd for pool in pools),
+        overhead_hours=sum(pool.overhead_hours for pool in pools),
+        utilisation=_utilisation(run, finished, range(len(run.groups))),
+        waits=_waits(sorted(run.waits)),
+        bounded_slowdown=mean_bounded_slowdown(times),
+        elastic_slowdown=mean_elastic_slowdown(times),
+        node_starts=sum(group.node_starts for group in groups),
+        peak_nodes=sum(group.peak_nodes for group in groups),
+        cancelled_boots=sum(group.cancelled_boots for group in groups),
+        failed_boots=sum(group.failed_boots for group in groups),
+        preempted=sum(group.preempted for group in groups),
+        refused=sum(group.refused for group in groups),
         restarts=run.restarts,
         lost_slot_hours=run.lost_slot_seconds / _HOUR,
-        elasticity=_elasticity(run, slots),
-        gap=None if limits is None else _gap(node_hours, limits),
+        elasticity=pools[0].elasticity,
+        gap=_joined(gaps, run.node_seconds / _HOUR) if len(gaps) == len(pools) else None,
         questions=run.questions,
+        pools=pools,
     )
+
+
+def _pools(run: Run, limits: Limits) -> tuple[PoolReport, ...]:
+    workload, made, first = run.workload, [], 0
+    for number, (pool, jobs) in enumerate(zip(run.world.pools, _jobs_of(workload, run.world), strict=True)):
+        places = range(first, first + len(pool.groups))
+        first += len(pool.groups)
+        groups = tuple(_group(group, run.groups[place]) for place, group in zip(places, pool.groups, strict=True))
+        finished = [job for job in jobs if not math.isnan(run.end[job])]
+        waits = sorted(run.start[job] - run.ready[job] for job in jobs if not math.isnan(run.start[job]))
+        hours = math.fsum(group.node_hours for group in groups)
+        work = math.fsum(workload.run[job] * workload.slots[job] for job in jobs) / pool.groups[0].slots
+        limit = limits[number]
+        made.append(
+            PoolReport(
+                name=pool.name,
+                jobs=len(jobs),
+                unfinished=len(jobs) - len(finished),
+                node_hours=hours,
+                usd=math.fsum(group.usd for group in groups),
+                overhead_hours=hours - work / _HOUR,
+                utilisation=_utilisation(run, finished, places),
+                waits=_waits(waits),
+                elasticity=_elasticity(run, number, pool),
+                gap=None if limit is None else _gap(hours, limit),
+                groups=groups,
+            )
+        )
+    return tuple(made)
+
+
+def _group(group: Group, totals: GroupTotals) -> GroupReport:
+    hours = totals.node_seconds / _HOUR
+    return GroupReport(
+        name=group.name,
+        vm_size=group.vm_size,
+        spot=group.spot,
+        node_hours=hours,
+        usd=hours * group.usd_per_hour,
+        node_starts=totals.started,
+        peak_nodes=totals.peak,
+        cancelled_boots=totals.cancelled,
+        failed_boots=totals.failed_boots,
+        preempted=totals.preempted,
+        refused=totals.refused,
+        restarts=totals.restarts,
+        lost_slot_hours=totals.lost_slot_seconds / _HOUR,
+    )
+
+
+def _jobs_of(workload: Workload, world: World) -> list[Sequence[int]]:
+    pool_of = pools_of(workload, world)
+    if not pool_of:
+        return [range(len(workload)), *([()] * (len(world.pools) - 1))]
+    jobs: list[list[int]] = [[] for _ in world.pools]
+    for job, number in enumerate(pool_of):
+        jobs[number].append(job)
+    return list(jobs)
+
+
+def _utilisation(run: Run, finished: Sequence[int], places: Sequence[int]) -> float:
+    done = math.fsum(run.workload.run[job] * run.workload.slots[job] for job in finished)
+    groups = run.world.groups
+    offered = math.fsum(run.groups[place].node_seconds * groups[place][1].slots for place in places)
+    return done / offered if offered else 0.0
 
 
 def _waits(ordered: list[float]) -> Waits:
@@ -130,24 +248,21 @@ def _waits(ordered: list[float]) -> Waits:
     )
 
 
-def _elasticity(run: Run, slots: int) -> Elasticity:
-    """Judge the first pool; its resources are its maximum, or the most nodes that it had."""
-    series = run.series[0]
-    demand, supply, lengths = steps(series, slots, run.last_finish)
-    mosts = [group.max_nodes for group in run.world.pools[0].groups]
+def _elasticity(run: Run, number: int, pool: Pool) -> Elasticity:
+    """Judge a pool; its resources are its maximum, or the most nodes that it had."""
+    series, slots = run.series[number], pool.groups[0].slots
+    demand, supply, idle, lengths = steps(series, slots, run.last_finish)
+    mosts = [group.max_nodes for group in pool.groups]
     known = [most for most in mosts if most is not None]
     resources = sum(known) if len(known) == len(mosts) else max([*supply, *demand], default=0)
-    exact = elasticity(demand, supply, lengths, resources)
+    exact = elasticity(demand, supply, lengths, resources, idle)
     by_minute = elasticity(*sampled(series, slots, run.last_finish, 60.0), resources)
-    return Elasticity(
-        exact.under, exact.over, exact.relative_under, exact.relative_over, exact.under_share, exact.over_share,
-        by_minute.rises, by_minute.falls, by_minute.jitter,
-    )  # fmt: skip
+    return replace(exact, rises=by_minute.rises, falls=by_minute.falls, jitter=by_minute.jitter)
 
 
-def steps(series: Series, slots: int, until: float) -> tuple[list[int], list[int], list[float]]:
-    """Give demand and supply in nodes, and how long each pair of them held, up to a time."""
-    demand, supply, lengths = [], [], []
+def steps(series: Series, slots: int, until: float) -> tuple[list[int], list[int], list[float], list[float]]:
+    """Give demand, supply and what idles of it in nodes, and how long each of these held, up to a time."""
+    demand, supply, idle, lengths = [], [], [], []
     count = len(series.at)
     for step in range(count):
         begin = series.at[step]
@@ -155,8 +270,9 @@ def steps(series: Series, slots: int, until: float) -> tuple[list[int], list[int
         if end > begin:
             demand.append(-(-(series.waiting[step] + series.running[step]) // slots))
             supply.append(series.up[step] // slots)
+            idle.append((series.up[step] - series.running[step]) / slots)
             lengths.append(end - begin)
-    return demand, supply, lengths
+    return demand, supply, idle, lengths
 
 
 def sampled(series: Series, slots: int, until: float, every: float) -> tuple[list[int], list[int], list[float]]:
@@ -174,14 +290,20 @@ def sampled(series: Series, slots: int, until: float, every: float) -> tuple[lis
 
 
 def _gap(node_hours: float, limits: Bounds) -> Gap:
-    def part(bound: float) -> float:
-        return node_hours * _HOUR / bound if bound else math.inf
+    return _beside(node_hours, limits.work / _HOUR, limits.clairvoyant / _HOUR, limits.ski_rental / _HOUR)
 
-    return Gap(
-        to_work=part(limits.work),
-        to_clairvoyant=part(limits.clairvoyant),
-        to_ski_rental=part(limits.ski_rental),
-        work_hours=limits.work / _HOUR,
-        clairvoyant_hours=limits.clairvoyant / _HOUR,
-        ski_rental_hours=limits.ski_rental / _HOUR,
+
+def _joined(gaps: Sequence[Gap], node_hours: float) -> Gap:
+    return _beside(
+        node_hours,
+        math.fsum(gap.work_hours for gap in gaps),
+        math.fsum(gap.clairvoyant_hours for gap in gaps),
+        math.fsum(gap.ski_rental_hours for gap in gaps),
     )
+
+
+def _beside(node_hours: float, work: float, clairvoyant: float, ski_rental: float) -> Gap:
+    def part(bound: float) -> float:
+        return node_hours / bound if bound else math.inf
+
+    return Gap(part(work), part(clairvoyant), part(ski_rental), work, clairvoyant, ski_rental)

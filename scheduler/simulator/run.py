@@ -1,6 +1,8 @@
 """What a replay left behind."""
 
+import math
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from scheduler.simulator.nodes import GroupTotals
@@ -35,13 +37,26 @@ class Series:
         self.alive.append(alive)
 
 
+def added_up(pools: Sequence[Series]) -> Series:
+    """Add the histories of pools up, slot by slot."""
+    if len(pools) == 1:
+        return pools[0]
+    whole, now = Series(), [(0, 0, 0, 0)] * len(pools)
+    steps = sorted((at, pool, step) for pool, series in enumerate(pools) for step, at in enumerate(series.at))
+    for at, pool, step in steps:
+        series = pools[pool]
+        now[pool] = (series.waiting[step], series.running[step], series.up[step], series.alive[step])
+        waiting, running, up, alive = (sum(column) for column in zip(*now, strict=True))
+        whole.note(at, waiting, running, up, alive)
+    return whole
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A replay, job by job and group by group. Times are seconds since the first submission.
 
     ready, start, end   of each job: when it could have started, when it first did, when it had finished; NaN where it
                         never came to it
-    lost_slot_seconds   run time that was lost with nodes that were taken away
     turned_away         jobs that found too many others waiting
     questions           how often the policy was asked
     """
@@ -57,8 +72,6 @@ class Run:
     series: tuple[Series, ...]
     ended: float
     last_finish: float
-    lost_slot_seconds: float
-    restarts: int
     turned_away: int
     questions: int
 
@@ -71,6 +84,16 @@ class Run:
     def node_seconds(self) -> float:
         """Node-seconds of all groups, paid for from request to stop."""
         return sum(group.node_seconds for group in self.groups)
+
+    @property
+    def lost_slot_seconds(self) -> float:
+        """Run time that was lost with nodes that were taken away."""
+        return math.fsum(group.lost_slot_seconds for group in self.groups)
+
+    @property
+    def restarts(self) -> int:
+        """How often a job began again."""
+        return sum(group.restarts for group in self.groups)
 
     @property
     def waits(self) -> list[float]:

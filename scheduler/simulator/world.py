@@ -125,7 +125,8 @@ class Pool:
     """A queue of jobs and the groups whose nodes do them, the preferred group first.
 
     Where jobs `spread`, a job of k slots takes k nodes of one slot; otherwise it takes k slots of one node. A job that
-    finds `most_waiting` others waiting, and no room, is turned away.
+    finds `most_waiting` others waiting, and no room, is turned away. `scaling` is what our policy is told for this pool
+    alone, as people write it.
     """
 
     name: str = "pool"
@@ -133,6 +134,7 @@ class Pool:
     dispatch: Dispatch = Dispatch.FIFO
     spread: bool = False
     most_waiting: int | None = None
+    scaling: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ overhead  Millpond's tasks end as committed rows and hashed blobs by way of Azur
           for clusters, written in Rust) as files and the memory of its server. Both start a process a task.
 decide    Millpond's decision names nodes and reasons; the formula gives a number. It stands there for scale.
 simulate  The same jobs on the same fixed pool: SimPy's processes give waits alone, ours also costs, history and a
-          policy that may act. The elastic side has no counterpart; it shows a policy that is asked every 5 s.
+          policy that may act. The elastic side has no counterpart; it shows a policy that is asked every 5 s. Nor has
+          the faithful engine, which runs the scheduler itself; beside it the fast one does the same.
 formula   No other evaluator of Azure Batch formulas is known, so there is no peer.
 local Azure
           What the stand-in for Azure costs: there is no peer that answers as a resource manager does. Memory is the

@@ -45,6 +45,7 @@ def benches(*, quick: bool) -> tuple[Bench, ...]:
         *_decide(quick=quick),
         _decide_many(200 if quick else 10_000),
         _simulate(100 if quick else 1),
+        _simulate_faithfully(20 if quick else 1),
         _formula(10 if quick else 1000),
         *_local_azure(quick=quick),
     )
@@ -136,6 +137,14 @@ def _simulate(part: int) -> Bench:
         Side("millpond, elastic, asked every 5 s", "simulator_side", "elastic", jobs),
     )
     return Bench("simulate: jobs over half a year, a policy on one core", "job", 60.0, sides)
+
+
+def _simulate_faithfully(part: int) -> Bench:
+    sides = (
+        Side("millpond, faithful engine", "simulator_side", "faithful", 200 // part),
+        Side("millpond, fast engine", "simulator_side", "same-fast", 200 // part),
+    )
+    return Bench("simulate faithfully: jobs over a day, two at work on average", "job", 60.0, sides)
 
 
 def _formula(count: int) -> Bench:

@@ -8,11 +8,14 @@ from typing import Any
 
 import simpy
 
+from scheduler.policy import ScalingPolicy
 from scheduler.simulator.engine import replay
+from scheduler.simulator.faithful.engine import replay_faithfully
+from scheduler.simulator.policies.own import OwnPolicy, own_policy
 from scheduler.simulator.policies.simple import FixedPool, QueueDepth
 from scheduler.simulator.run import Run
 from scheduler.simulator.workload import Workload
-from scheduler.simulator.world import Fixed, Group, one_pool
+from scheduler.simulator.world import Fixed, Group, World, one_pool
 from tests.bench.side import Prepared, main
 
 _NODES = 150
@@ -43,14 +46,47 @@ def elastic(jobs: int, _: Path) -> Prepared:
     return _ours(jobs, lambda load: replay(load, one_pool(Group(boot=Fixed(240.0))), policy))
 
 
+def _day(jobs: int) -> tuple[Workload, World, OwnPolicy]:
+    """Draw jobs of a quarter of an hour on average, so that 200 of them take a day, and the world of both engines."""
+    source = random.Random(1)  # noqa: S311
+    now = 0.0
+    submit, run = [], []
+    for _ in range(jobs):
+        now += source.expovariate(1 / 432)
+        submit.append(now)
+        run.append(source.expovariate(1 / 900))
+    world = one_pool(Group(boot=Fixed(240.0), max_nodes=20))
+    return (
+        Workload("day", tuple(submit), tuple(run), (1,) * jobs),
+        world,
+        own_policy(world, ScalingPolicy(max_nodes=20)),
+    )
+
+
+def faithful(jobs: int, _: Path) -> Prepared:
+    """Replay through the real controller, store and runner."""
+    load, world, policy = _day(jobs)
+    return _checked(load, lambda: replay_faithfully(load, world, policy))
+
+
+def same_fast(jobs: int, _: Path) -> Prepared:
+    """Replay the same on the fast engine."""
+    load, world, policy = _day(jobs)
+    return _checked(load, lambda: replay(load, world, policy))
+
+
 def _ours(jobs: int, work: Callable[[Workload], Run]) -> Prepared:
     load = workload(jobs)
+    return _checked(load, lambda: work(load))
+
+
+def _checked(load: Workload, work: Callable[[], Run]) -> Prepared:
     done: list[Run] = []
 
     def check() -> None:
         assert done[0].unfinished == 0
 
-    return Prepared(lambda: done.append(work(load)), jobs, check)
+    return Prepared(lambda: done.append(work()), len(load), check)
 
 
 def by_simpy(jobs: int, _: Path) -> Prepared:
@@ -84,7 +120,13 @@ def by_simpy(jobs: int, _: Path) -> Prepared:
     return Prepared(work, jobs, check)
 
 
-VARIANTS: Mapping[str, Callable[[int, Path], Prepared]] = {"fixed": fixed, "elastic": elastic, "simpy": by_simpy}
+VARIANTS: Mapping[str, Callable[[int, Path], Prepared]] = {
+    "fixed": fixed,
+    "elastic": elastic,
+    "simpy": by_simpy,
+    "faithful": faithful,
+    "same-fast": same_fast,
+}
 
 if __name__ == "__main__":
     main(VARIANTS)

@@ -112,7 +112,8 @@ class _Faithful:
         self._programs = TracePrograms(workload, self._begun, self._ended)
         self._nodes: dict[str, SimulatedNode] = {}
         self._running: dict[str, set[int]] = {}
-        self._stepping = ""
+        # The node that is being stepped: its programs begin and end.
+        self._stepping, self._on = "", self._cloud.groups[0]
         self._database = Database("sqlite://")
         self._jobs = SqlJobStore(self._database)
         self._watch = Watch()
@@ -281,7 +282,7 @@ class _Faithful:
         )
         self._nodes[name] = node
         self._running[name] = set()
-        self._tick(name, node)
+        self._tick(each, name, node)
         self._note(each.pool)
 
     def _machine_gone(self, each: CloudGroup, machine: Machine) -> None:
@@ -290,26 +291,26 @@ class _Faithful:
         if node is not None:
             node.kill()
             for job in sorted(self._running.pop(name)):
-                self._record.lose(job)
+                self._record.lose(job, each.totals)
         self._note(each.pool)
 
-    def _tick(self, name: str, node: SimulatedNode) -> None:
+    def _tick(self, each: CloudGroup, name: str, node: SimulatedNode) -> None:
         if self._nodes.get(name) is node and node.alive:
-            self._advance(name, node)
-            self._later(self._now + TICK, lambda: self._tick(name, node), TICKS)
+            self._advance(each, name, node)
+            self._later(self._now + TICK, lambda: self._tick(each, name, node), TICKS)
 
-    def _wake(self, name: str, node: SimulatedNode) -> None:
+    def _wake(self, each: CloudGroup, name: str, node: SimulatedNode) -> None:
         """Step a node of which a process ends."""
         if self._nodes.get(name) is node and node.alive:
-            self._advance(name, node)
+            self._advance(each, name, node)
 
-    def _advance(self, name: str, node: SimulatedNode) -> None:
-        self._stepping = name
+    def _advance(self, each: CloudGroup, name: str, node: SimulatedNode) -> None:
+        self._on, self._stepping = each, name
         before = node.next_end()
         node.step(self._clock.now())
         after = node.next_end()
         if after is not None and after != before:
-            self._later((after - EPOCH).total_seconds(), lambda: self._wake(name, node))
+            self._later((after - EPOCH).total_seconds(), lambda: self._wake(each, name, node))
 
     def _begun(self, job: int) -> None:
         self._running[self._stepping].add(job)
@@ -319,7 +320,7 @@ class _Faithful:
     def _ended(self, job: int, outcome: Outcome) -> None:
         self._running[self._stepping].discard(job)
         if outcome is not Outcome.SUCCESS:
-            self._record.lose(job)
+            self._record.lose(job, self._on.totals)
             self._note(self._record.pool(job))
             return
         self._record.finish(job)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from scheduler.simulator.faithful.cloud import CloudGroup
 from scheduler.simulator.fitting import pools_of
+from scheduler.simulator.nodes import GroupTotals
 from scheduler.simulator.run import Run, Series
 from scheduler.simulator.workload import Workload
 from scheduler.simulator.world import World
@@ -28,8 +29,6 @@ class Record:
         self.remaining = count
         self.last_finish = 0.0
         self.moved_at = 0.0
-        self._lost = 0.0
-        self._restarts = 0
 
     def pool(self, job: int) -> int:
         """Give the number of a job's pool."""
@@ -54,10 +53,10 @@ class Record:
         self.remaining -= 1
         self._running[self.pool(job)] -= 1
 
-    def lose(self, job: int) -> None:
-        """Have a running job wait again."""
-        self._lost += self._seconds() - self._began_at[job]
-        self._restarts += 1
+    def lose(self, job: int, totals: GroupTotals) -> None:
+        """Have a job that ran on a node of this group wait again."""
+        totals.lost_slot_seconds += self._seconds() - self._began_at[job]
+        totals.restarts += 1
         self._waiting[self.pool(job)] += 1
         self._running[self.pool(job)] -= 1
 
@@ -82,8 +81,6 @@ class Record:
             series=tuple(self.series),
             ended=self._seconds(),
             last_finish=self.last_finish,
-            lost_slot_seconds=self._lost,
-            restarts=self._restarts,
             turned_away=0,
             questions=questions,
         )

@@ -1,7 +1,7 @@
 """The policies by name, each with its settings and their defaults; a new one is a line here."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, cast
@@ -18,7 +18,7 @@ from scheduler.simulator.policies.queue_scalers import Buildkite, SkyPilot, SqsB
 from scheduler.simulator.policies.research import Adapt, ConPaaS, Hist, React, Reg
 from scheduler.simulator.policies.simple import FixedPool, QueueDepth
 from scheduler.simulator.quantities import Scalar, merged
-from scheduler.simulator.world import World
+from scheduler.simulator.world import Pool, World
 
 AnyPolicy = Policy[Any] | FleetPolicy[Any]
 
@@ -66,16 +66,24 @@ _OWN_DEFAULTS: dict[str, Scalar] = {
 
 def _own(world: World, settings: Mapping[str, Scalar]) -> AnyPolicy:
     interval = cast("float", settings["interval"])
-    rules: dict[str, Any] = {name: value for name, value in settings.items() if name != "interval"}
+    common = {name: value for name, value in settings.items() if name != "interval"}
+    rules = {pool.name: _rules(pool, common) for pool in world.pools}
+    return replace(own_policy(world, rules[world.pools[0].name], interval=interval), policies=rules)
+
+
+def _rules(pool: Pool, common: Mapping[str, Scalar]) -> ScalingPolicy:
+    """Make the rules of a pool: its own over the common ones, for as many nodes as its groups may have."""
+    owner = f"millpond, pool {pool.name}"
+    rules: dict[str, Any] = merged(owner, common, dict(pool.scaling))
     for name in _SPANS:
         if rules[name] is not None:
             rules[name] = timedelta(seconds=rules[name])
-    most = [group.max_nodes for _, group in world.groups]
+    most = [group.max_nodes for group in pool.groups]
     rules["max_nodes"] = 100_000 if None in most else sum(cast("list[int]", most))
     try:
-        return own_policy(world, ScalingPolicy(**rules), interval=interval)
+        return ScalingPolicy(**rules)
     except ValueError as error:
-        raise InvalidRequestError(f"millpond: {error}") from error
+        raise InvalidRequestError(f"{owner}: {error}") from error
 
 
 # Others' autoscalers by their definitions, each with its published defaults. The search space of each holds six cases,

@@ -1,6 +1,9 @@
 """`millpond simulate` and `tune` from a file to what is printed and drawn."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +55,90 @@ def test_many_runs_stand_side_by_side_on_a_page_of_its_own(trace: Path, tmp_path
         True
     ] * 3
     assert "http" not in page.read_text()
+
+
+WORLD = """
+[[pools]]
+name = "a"
+scaling = { acceptable_wait = "1min" }
+[[pools.groups]]
+name = "spot"
+spot = true
+max_nodes = 2
+boot = "60s"
+lifetime = "exponential:8min"
+[[pools.groups]]
+name = "regular"
+max_nodes = 2
+boot = "60s"
+[[pools]]
+name = "b"
+"""
+
+
+@pytest.mark.parametrize("engine", ["fast", "faithful"])
+def test_many_pools_are_reported_each_with_its_groups(tmp_path: Path, engine: str) -> None:
+    """Cost, waits, interruptions and lost work of pools and groups add up to those of the whole."""
+    trace, world = tmp_path / "two.csv", tmp_path / "world.toml"
+    trace.write_text("submit_s,run_s,pool\n" + "".join(f"{n * 90},400,{'ab'[n % 2]}\n" for n in range(16)))
+    world.write_text(WORLD)
+    arguments = ("simulate", "--trace", trace, "--world", world, "--engine", engine, "--seed", "2")
+    (judged,) = json.loads(run(*arguments, "--json")[1])
+    whole = judged["report"]
+    assert [pool["name"] for pool in whole["pools"]] == ["a", "b"]
+    assert [pool["jobs"] for pool in whole["pools"]] == [8, 8]
+    assert whole["unfinished"] == 0
+    groups = [group for pool in whole["pools"] for group in pool["groups"]]
+    assert [group["name"] for group in groups] == ["spot", "regular", "nodes"]
+    for number in ("node_hours", "usd", "node_starts", "preempted", "restarts", "lost_slot_hours"):
+        assert sum(group[number] for group in groups) == pytest.approx(whole[number])
+    assert groups[0]["preempted"] > 0
+    assert groups[0]["lost_slot_hours"] > 0
+    assert groups[0]["usd"] / groups[0]["node_hours"] < groups[1]["usd"] / groups[1]["node_hours"]
+    assert whole["gap"]["work_hours"] == pytest.approx(16 * 400 / 3600)
+    code, out, _ = run(*arguments)
+    assert code == 0
+    assert "spot (Standard_D2s_v5, Spot)" in out
+
+
+@pytest.mark.parametrize("engine", ["fast", "faithful"])
+def test_the_same_seed_gives_the_same_bytes_in_every_process(tmp_path: Path, engine: str) -> None:
+    """Reports of two processes that order sets and hash texts differently are equal to the byte."""
+    trace, world = tmp_path / "two.csv", tmp_path / "world.toml"
+    trace.write_text("submit_s,run_s,pool\n" + "".join(f"{n * 50},200,{'ab'[n % 2]}\n" for n in range(8)))
+    world.write_text(WORLD)
+    arguments = ["simulate", "--trace", trace, "--world", world, "--engine", engine, "--seed", "5", "--json"]
+    reports = [
+        subprocess.run(
+            [sys.executable, "-c", "from scheduler.cli.simulate import commands; commands()", *map(str, arguments)],
+            env={**os.environ, "PYTHONHASHSEED": number},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for number in ("1", "2")
+    ]
+    assert reports[0] == reports[1]
+    assert json.loads(reports[0])[0]["report"]["unfinished"] == 0
+
+
+def test_a_world_stands_for_the_options_about_nodes(trace: Path, tmp_path: Path) -> None:
+    """Both together are refused, and so is a pool's setting that there is not."""
+    world = tmp_path / "world.toml"
+    world.write_text(WORLD)
+    code, _, err = run("simulate", "--trace", trace, "--world", world, "--slots", "2", "--spot")
+    assert code == 2
+    assert "write --slots, --spot there" in " ".join(err.split())
+    world.write_text(WORLD.replace("acceptable_wait", "patience"))
+    code, _, err = run("simulate", "--trace", trace, "--world", world)
+    assert code == 2
+    assert "millpond, pool a has no setting 'patience'" in " ".join(err.split())
+
+
+def test_the_faithful_engine_runs_ours_alone(trace: Path) -> None:
+    """Another policy is refused in words that say why."""
+    code, _, err = run("simulate", "--trace", trace, "--engine", "faithful", "--policy", "ray")
+    assert code == 2
+    assert "runs the real scheduler" in " ".join(err.split())
 
 
 def test_processes_give_what_one_gives(trace: Path) -> None:

@@ -8,12 +8,13 @@ import itertools
 import math
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
 
 from scheduler.simulator.engine import replay
+from scheduler.simulator.interface import Detail, Observation, Orders
 from scheduler.simulator.policies.simple import FixedPool, QueueDepth
 from scheduler.simulator.run import Run
 from scheduler.simulator.workload import Workload
@@ -123,6 +124,16 @@ def test_one_node_obeys_pollaczek_and_khinchine(law: Distribution, wait: float) 
     holds(wait, replay(stream(375, law), one_pool(Group(initial=1)), FixedPool()))
 
 
+def seen_by_arrivals(workload: Workload, at: Sequence[float], values: Sequence[int]) -> Iterator[int]:
+    """Give what each job found when it came; Poisson arrivals see time averages (PASTA)."""
+    step = 0
+    for submit in workload.submit:
+        while step + 1 < len(at) and at[step + 1] < submit:
+            step += 1
+        # Nothing is there before the first step.
+        yield values[step] if at[step] < submit else 0
+
+
 @pytest.mark.parametrize("law", [Fixed(300), Exponential(300), Hyper(300, 10)])
 def test_without_a_limit_the_number_at_work_is_poisson(law: Distribution) -> None:
     """M/G/inf: mean and variance of the jobs in service are the load, whatever the law of run times."""
@@ -130,18 +141,43 @@ def test_without_a_limit_the_number_at_work_is_poisson(law: Distribution) -> Non
     run = replay(workload, one_pool(Group(boot=Fixed(0))), QueueDepth(idle_timeout=0))
     assert run.waits == [0.0] * len(workload)
     assert run.node_seconds == pytest.approx(workload.sum_run)
-    # Jobs found by arrivals see time averages (PASTA).
-    found = []
-    series = run.series[0]
-    step = 0
-    for at in workload.submit:
-        while step + 1 < len(series.at) and series.at[step + 1] < at:
-            step += 1
-        found.append(float(series.running[step]))
+    found = [float(running) for running in seen_by_arrivals(workload, run.series[0].at, run.series[0].running)]
     low, high = interval(found)
     assert low <= 10 <= high
     low, high = interval([(number - 10) ** 2 for number in found])
     assert low <= 10 <= high
+
+
+@dataclass(frozen=True)
+class FreshNodes:
+    """A new node for each job, which stops when its job has ended."""
+
+    name: str = "fresh nodes"
+    interval: float | None = None
+    detail: Detail = Detail.COUNTS
+
+    def start(self) -> None:
+        """Begin with nothing to remember."""
+
+    def decide(self, seen: Observation, state: None) -> tuple[Orders, None]:
+        """Ask for a node for each job that came, and let those at work take no other."""
+        return Orders(request=seen.arrived, retire_busy=seen.busy), state
+
+
+@pytest.mark.parametrize("law", [Fixed(300), Exponential(300), Hyper(300, 10)])
+def test_without_reuse_each_job_waits_for_one_boot(law: Distribution) -> None:
+    """Elastic without reuse: each wait is the boot, VM-hours are exact, VMs alive are Poisson with (E[S] + B) / gap."""
+    boot = 240.0
+    workload = stream(30, law)
+    run = replay(workload, one_pool(Group(boot=Fixed(boot))), FreshNodes())
+    assert all(wait == pytest.approx(boot, abs=1e-6) for wait in run.waits)
+    assert run.node_seconds == pytest.approx(workload.sum_run + len(workload) * boot, rel=1e-9)
+    load = (300 + boot) / 30
+    found = [float(alive) for alive in seen_by_arrivals(workload, run.series[0].at, run.series[0].alive)]
+    low, high = interval(found)
+    assert low <= load <= high
+    low, high = interval([(number - load) ** 2 for number in found])
+    assert low <= load <= high
 
 
 @pytest.mark.parametrize("law", [Fixed(300), Exponential(300), Hyper(300, 10)])

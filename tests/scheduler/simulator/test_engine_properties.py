@@ -1,16 +1,19 @@
 """What holds in every replay, whatever the workload, the nodes and the policy."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler.policy import ScalingPolicy
 from scheduler.simulator.engine import replay
 from scheduler.simulator.interface import Detail, Observation, Orders
+from scheduler.simulator.policies.own import own_policy
 from scheduler.simulator.policies.simple import QueueDepth
+from scheduler.simulator.run import added_up
 from scheduler.simulator.workload import SimulatedJob, Workload, workload_of
-from scheduler.simulator.world import Exponential, Fixed, Group, Quota, World, one_pool
+from scheduler.simulator.world import Exponential, Fixed, Group, Pool, Quota, World, one_pool
 from tests.scheduler.simulator.worlds import check_laws
 
 
@@ -86,6 +89,50 @@ class Erratic:
 def test_nothing_is_lost_and_littles_law_holds(workload: Workload, group: Group, interval: float, seed: int) -> None:
     """Under erratic orders, failed boots and nodes taken away, every job runs once to its end."""
     run = replay(workload, one_pool(group), Erratic(interval), seed=seed)
+    assert run.unfinished == 0
+    check_laws(run)
+
+
+@st.composite
+def many_pools(draw: st.DrawFn) -> tuple[Workload, World]:
+    """Draw pools of one or two groups that may share a quota, and jobs of all of them that may wait for each other."""
+    pools = tuple(
+        Pool(
+            name, tuple(replace(draw(groups(slots=2)), name=f"g{number}") for number in range(draw(st.integers(1, 2))))
+        )
+        for name in "abc"[: draw(st.integers(2, 3))]
+    )
+    load = draw(workloads(most=25))
+    load = replace(load, pool=tuple(draw(st.sampled_from([pool.name for pool in pools])) for _ in load.submit))
+    names = tuple(f"{pool.name}/{group.name}" for pool in pools for group in pool.groups)
+    initial = sum(group.initial for pool in pools for group in pool.groups)
+    quota = draw(st.none() | st.integers(max(2, initial), 8))
+    return load, World(pools, () if quota is None else (Quota(names, quota),))
+
+
+@settings(deadline=None, max_examples=60)
+@given(drawn=many_pools(), seed=st.integers(0, 9))
+def test_the_laws_hold_in_each_of_many_pools(drawn: tuple[Workload, World], seed: int) -> None:
+    """Pools with several groups, a shared quota and jobs that wait for those of other pools lose nothing either."""
+    workload, world = drawn
+    run = replay(workload, world, Erratic(7.0), seed=seed)
+    assert run.unfinished == 0
+    check_laws(run)
+    whole = added_up(run.series)
+    for at, alive, running in list(zip(whole.at, whole.alive, whole.running, strict=True))[::7]:
+        assert alive == sum(_alive(series, at) for series in run.series)
+        assert running <= alive
+    for quota in world.quotas:
+        changes = sorted({at for series in run.series for at in series.at})
+        assert all(sum(_alive(series, at) for series in run.series) <= 2 * quota.max_nodes for at in changes)
+
+
+@settings(deadline=None, max_examples=25)
+@given(drawn=many_pools(), seed=st.integers(0, 9))
+def test_our_policy_keeps_the_laws_in_many_pools(drawn: tuple[Workload, World], seed: int) -> None:
+    """The one decision over all pools runs every job, too, where no quota stands against it."""
+    workload, world = drawn[0], replace(drawn[1], quotas=())
+    run = replay(workload, world, own_policy(world, ScalingPolicy(max_nodes=40)), seed=seed)
     assert run.unfinished == 0
     check_laws(run)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.simulator.metrics import elasticity, mean_bounded_slowdown, quantile
+from scheduler.simulator.metrics import elasticity, mean_bounded_slowdown, mean_elastic_slowdown, quantile
 
 PAIRS = st.lists(
     st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(1, 600)).map(
@@ -26,6 +26,8 @@ def test_what_is_missing_and_too_much_is_the_distance(steps: list[tuple[float, f
     distance = sum(abs(d - s) * length for d, s, length in steps) / (sum(lengths) * 50)
     assert found.under + found.over == pytest.approx(distance)
     assert found.under_share + found.over_share <= 1 + 1e-12
+    assert found.over_of_supply <= found.over_share + 1e-12
+    assert max(found.under, found.over_share, found.rises) <= found.deviation + 1e-9
     for value in (found.under, found.over, found.under_share, found.over_share, found.rises, found.falls):
         assert 0 <= value <= 1 + 1e-12
 
@@ -61,6 +63,14 @@ def test_moments_without_demand_do_not_divide_by_it(steps: list[tuple[float, flo
     assert found.relative_under <= 1 + 1e-12
 
 
+def test_idling_and_the_forms_of_too_much_by_hand() -> None:
+    """Four up for one wanted and two at work, for half of the time: three quarters of the supply are too much."""
+    found = elasticity([1, 4], [4, 4], [10.0, 10.0], 8, idle=[2, 0])
+    assert (found.over, found.relative_over, found.over_of_supply) == (3 / 16, 3 / 2, 3 / 8)
+    assert found.idle == 1 / 8
+    assert found.deviation == pytest.approx(((3 / 16) ** 3 + 0.5**3 + 1) ** (1 / 3))
+
+
 def test_instability_by_hand() -> None:
     """Supply that rises while demand falls counts as a rise, and the other way round as a fall."""
     found = elasticity([3, 2, 2, 4], [1, 2, 2, 1], [1.0] * 4, 4)
@@ -80,6 +90,8 @@ def test_a_quantile_is_reached_by_its_part(values: list[int], part: float) -> No
 
 def test_slowdown_is_bounded_below() -> None:
     """A run of a second that waits five counts as one of ten seconds; nothing is faster than its run."""
+    assert mean_elastic_slowdown([(6, 1), (20, 10)]) == 4
+    assert mean_elastic_slowdown([]) == 0
     assert mean_bounded_slowdown([(6, 1)]) == 1
     assert mean_bounded_slowdown([(40, 20), (20, 20)]) == 1.5
     assert mean_bounded_slowdown([]) == 0

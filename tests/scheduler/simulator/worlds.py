@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.simulator.fitting import pools_of
 from scheduler.simulator.readers.trace import read_trace
 from scheduler.simulator.run import Run
 from scheduler.simulator.workload import SimulatedJob, Workload, workload_of
@@ -68,7 +69,11 @@ def check_laws(run: Run) -> None:
     assert offered >= done + run.lost_slot_seconds - 1e-6
     if run.unfinished:
         return
+    pool_of = pools_of(workload, run.world) or [0] * len(workload)
     for pool, series in enumerate(run.series):
+        groups = [
+            (t, g) for t, (owner, g) in zip(run.groups, run.world.groups, strict=True) if owner is run.world.pools[pool]
+        ]
         area = running = paid = 0.0
         for step, at in enumerate(series.at[:-1]):
             length = series.at[step + 1] - at
@@ -78,14 +83,14 @@ def check_laws(run: Run) -> None:
             area += (series.waiting[step] + series.running[step]) * length
             running += series.running[step] * length
             paid += series.alive[step] * length
-        assert (series.waiting[-1], series.running[-1]) == (0, 0)
-        if len(run.series) == 1:
-            # Little's law on the whole run: the area under the number in the system is the sum of times in it.
-            spent = sum((run.end[job] - run.ready[job]) * workload.slots[job] for job in finished)
-            assert math.isclose(area, spent, rel_tol=1e-9, abs_tol=1e-6)
-            assert math.isclose(running, done + run.lost_slot_seconds, rel_tol=1e-9, abs_tol=1e-6)
-            dying = sum(
-                t.started * g.deleted_after * g.slots for t, (_, g) in zip(run.groups, run.world.groups, strict=True)
-            )
-            assert paid + dying >= offered - 1e-6
-        assert pool < len(run.world.pools)
+        assert not series.at or (series.waiting[-1], series.running[-1]) == (0, 0)
+        # Little's law on the whole run: the area under the number in the system is the sum of times in it.
+        own = [job for job in finished if pool_of[job] == pool]
+        spent = sum((run.end[job] - run.ready[job]) * workload.slots[job] for job in own)
+        worked = sum(workload.run[job] * workload.slots[job] for job in own)
+        lost = sum(totals.lost_slot_seconds for totals, _ in groups)
+        assert math.isclose(area, spent, rel_tol=1e-9, abs_tol=1e-6)
+        assert math.isclose(running, worked + lost, rel_tol=1e-9, abs_tol=1e-6)
+        # What is paid for after a node was told to go is in no series.
+        dying = sum(totals.started * group.deleted_after * group.slots for totals, group in groups)
+        assert paid + dying >= sum(totals.node_seconds * group.slots for totals, group in groups) - 1e-6
