@@ -111,6 +111,7 @@ def declare(config: StackConfig, resource_manager: str) -> None:
         queue_endpoint=storage.queue_endpoint,
         storage_account=storage.account_name,
         batch_endpoint=batch.endpoint if batch is not None else None,
+        limits=config.limits,
         batch_account=batch.account_name if batch is not None else None,
         pools=[pool.settings for pool in pools],
     ).apply(_settings)

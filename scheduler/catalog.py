@@ -3,6 +3,7 @@
 Prices are US dollars an hour in eastus. They are estimates for people; a bill comes from Azure alone.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,6 +17,19 @@ _WINDOWS_PER_VCPU_F = 0.039
 # T4. It changes by the hour; the licence of Windows is not discounted.
 _SPOT_PART = 0.22
 _SPOT_PART_N = 0.28
+
+# The quotas of a region that count machines of every family: regular ones, and Spot ones, whose family does not matter
+# (docs: vCPU quotas; names as `az vm list-usage` gives them).
+REGIONAL_QUOTA = "cores"
+SPOT_QUOTA = "lowPriorityCores"
+
+# What a size's name is made of.
+SIZE_PARTS = re.compile(
+    r"(?P<tier>Standard|Basic)_(?P<series>[A-Z]+)(?P<vcpus>\d+)(-\d+)?(?P<features>[a-z]*)(_(?P<gpu>[A-Z]+\d+))?"
+    r"(_(?P<version>v\d+))?"
+)
+# Families whose names do not follow from the size's.
+_ODD_FAMILIES = {"NCasT4v3": "Standard NCASv3_T4 Family"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,28 @@ class VmSize:
         """Give the estimated price of one machine."""
         licence = self.windows_usd_per_hour - self.linux_usd_per_hour if windows else 0.0
         return self.linux_usd_per_hour * (self.spot_part if spot else 1.0) + licence
+
+
+def quotas_of(size: str, *, spot: bool = False) -> tuple[str, ...]:
+    """Name the quotas of a region that count the vCPUs of a size."""
+    return (SPOT_QUOTA,) if spot else (REGIONAL_QUOTA, family_of(size))
+
+
+def family_of(size: str) -> str:
+    """Return the family of a size: its series and features without the number of cores."""
+    parts = SIZE_PARTS.fullmatch(size)
+    if parts is None:
+        return f"standard{size.removeprefix('Standard_')}Family"
+    version, gpu = parts["version"] or "", parts["gpu"] or ""
+    series = parts["series"]
+    # In the old series, m says only that there is more memory.
+    features = parts["features"].replace("m", "") if series in {"A", "B"} else parts["features"]
+    odd = _ODD_FAMILIES.get(f"{series}{features}{gpu}{version}")
+    if odd:
+        return odd
+    if series == "A" and not version:
+        return "standardA0_A7Family"
+    return f"standard{series}{features.upper()}{gpu}{version}Family"
 
 
 def _size(name: str, vcpus: int, memory_gib: int, temporary_disk_gib: int, linux_usd_per_hour: float) -> VmSize:

@@ -40,7 +40,7 @@ TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
     }
 )
 
-# What only a user's requeue may do: a completed task begins anew, and what waits on it, if not handed out, waits again.
+# All that a user's requeue may do: a completed task begins anew, what depends on it and is not handed out waits again.
 REQUEUE_TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
     {
         TaskState.BLOCKED: frozenset(),
@@ -246,7 +246,7 @@ class GroupKey:
 
 @dataclass(frozen=True, slots=True)
 class NodeGroup:
-    """One generation of a node group; each has its own scale set or Batch pool and its own queue.
+    """One generation of a node group, with a queue and a set of its own; Windows machines cost their licence, too.
 
     `scale_set` is the name of that set, whichever `kind` it is of: a virtual machine scale set or a Batch pool.
     `current` is false once the stack outputs name a newer generation: it gets no new work, drains and is deleted.
@@ -261,6 +261,7 @@ class NodeGroup:
     max_nodes: int
     current: bool = True
     kind: GroupKind = GroupKind.SCALE_SET
+    windows: bool = False
 
 
 class InstanceState(StrEnum):
@@ -340,9 +341,8 @@ class Node:
 class PoolDemand:
     """Work that waits or runs in a pool, aggregated; never a list of tasks.
 
-    `active_tasks` are ready and not running (on a queue or not), the oldest since `oldest_active_at`;
-    `mean_task_seconds` is their mean run time, as far as anything is known of it (`dispatch.run_times`), else None.
-    `classes` tell the same tasks by job and step, `foreseen` what is to come.
+    `active_tasks` are ready (on a queue or not), the oldest since `oldest_active_at`; `mean_task_seconds` is what they
+    are expected to take (`dispatch.run_times`), if that is known. `classes` are tasks by step, `foreseen` is to come.
     """
 
     active_tasks: int

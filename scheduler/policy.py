@@ -1,8 +1,10 @@
 """The rules that a pool's owner sets, as frozen data; `infra.config` validates them with pydantic."""
 
 import math
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import time, timedelta
+from enum import StrEnum
 
 # What a boot is taken to last while none has been measured: a Linux machine from the order to its first status.
 UNMEASURED_BOOT = timedelta(minutes=2)
@@ -11,6 +13,54 @@ _LEAST_BOOT = timedelta(seconds=30)
 # What a node that is started costs, in boots: its own, and half of one again until it is given up without work.
 _BOOTS_OF_A_START = 1.5
 _MILLION = 1_000_000
+
+
+def _check(name: str, value: float | None, least: float, most: float = math.inf) -> None:
+    if value is not None and not least <= value <= most:
+        bounds = f"at least {least}" if most == math.inf else f"from {least} to {most}"
+        raise ValueError(f"{name} must be {bounds}, not {value}")
+
+
+class Weekday(StrEnum):
+    """A day of the week, as `date.weekday` counts them."""
+
+    MON = "mon"
+    TUE = "tue"
+    WED = "wed"
+    THU = "thu"
+    FRI = "fri"
+    SAT = "sat"
+    SUN = "sun"
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Nodes that are up on some days from one time of day to another, by the clock of a time zone.
+
+    One that ends no later than it begins ends on the day after.
+    """
+
+    days: tuple[Weekday, ...]
+    begins: time
+    ends: time
+    time_zone: str
+    nodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What all pools share: vCPUs by Azure's name of their quota, and dollars an hour by the catalogue's prices."""
+
+    quota: Mapping[str, int] = field(default_factory=dict)
+    budget_per_hour: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, vcpus in self.quota.items():
+            _check(f"the quota {name}", vcpus, 0)
+        _check("budget_per_hour", self.budget_per_hour, 0)
+
+
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +77,14 @@ class ScalingPolicy:
     boot_deadline         an instance without a status for longer than this is given up
     silence_deadline      a node whose status is older than this is lost
     max_failed_boots      failed boots in a row after which nothing more is bought until one succeeds or time passes
+    priority              of pools that share a quota or a budget, those of a higher one are served first
+    budget_per_hour       dollars an hour that the pool's machines may cost, by the catalogue's prices
+    spot_share            the part of the nodes that is to be Spot; without one, groups are filled as they are declared
+    spot_fallback         where Spot or regular groups cannot give their part, the others do
+    max_eviction_rate     part of a Spot group's nodes evicted within an hour above which the others are asked first
+    max_step_out          most nodes that one decision asks for
+    max_step_out_per_minute   most nodes asked for within a minute
+    floors                nodes that are up at certain hours
     """
 
     waiting_cost: float = 1.0
@@ -38,6 +96,15 @@ class ScalingPolicy:
     boot_deadline: timedelta = timedelta(minutes=15)
     silence_deadline: timedelta = timedelta(minutes=3)
     max_failed_boots: int = 3
+    priority: int = 0
+    budget_per_hour: float | None = None
+    spot_share: float | None = None
+    spot_fallback: bool = True
+    # The worst of the classes that Azure sorts Spot sizes into: "20+ %" evictions an hour (docs: Spot pricing history).
+    max_eviction_rate: float = 0.2
+    max_step_out: int | None = None
+    max_step_out_per_minute: int | None = None
+    floors: tuple[Floor, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_nodes <= self.max_nodes:
@@ -50,8 +117,13 @@ class ScalingPolicy:
                 raise ValueError(f"{name} must be longer than zero, not {span}")
         if not 0 <= self.waiting_cost < math.inf:
             raise ValueError(f"waiting_cost must be 0 or more, not {self.waiting_cost}")
-        if self.max_failed_boots < 1:
-            raise ValueError(f"max_failed_boots must be at least 1, not {self.max_failed_boots}")
+        for name in ("max_failed_boots", "max_step_out", "max_step_out_per_minute"):
+            _check(name, getattr(self, name), 1)
+        for name in ("spot_share", "max_eviction_rate"):
+            _check(name, getattr(self, name), 0, 1)
+        _check("budget_per_hour", self.budget_per_hour, 0)
+        for floor in self.floors:
+            _check("the nodes of a floor", floor.nodes, 0, self.max_nodes)
 
     def worth_a_slot(self, task_seconds: float, boot_time: timedelta | None, task_slots: int) -> int:
         """Give the part of the waiting tasks for which a new slot is worth its price, in millionths.

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from scheduler.errors import InvalidRequestError
 from scheduler.model import NodeGroup
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import NO_LIMITS, Limits, ScalingPolicy
 
 SETTINGS_BLOB = "settings.json"
 LEADER_BLOB = "leader.json"
@@ -48,6 +48,7 @@ class SchedulerSettings:
     schema_version: int = 1
     batch_endpoint: str | None = None
     batch_account: str | None = None
+    limits: Limits = NO_LIMITS
 
 
 _ADAPTER = TypeAdapter(SchedulerSettings)

@@ -12,7 +12,7 @@ from infra.components.placement import Placement, retained
 from infra.components.pool_identity import PoolIdentity
 from infra.components.scale_set import ScaleSet, SetArgs
 from infra.components.storage import Storage
-from node_bootstrap.render import render_stage_0
+from node_bootstrap.render import OperatingSystem, render_stage_0
 from scheduler.model import GroupKey, GroupKind, NodeGroup
 
 
@@ -79,4 +79,5 @@ def _group(machines: Machines, name: str) -> NodeGroup:
         task_slots=group.slots,
         max_nodes=pool.group_limit(group),
         kind=GroupKind(pool.kind),
+        windows=machines.system is OperatingSystem.WINDOWS,
     )

@@ -52,7 +52,7 @@ class Pool(pulumi.ComponentResource):
             for group in pool.node_groups
         ]
         self.settings: pulumi.Output[PoolSettings] = pulumi.Output.all(*(group.group for group in groups)).apply(
-            lambda known: PoolSettings(name, pool.scaling, tuple(known), pool.proposed)
+            lambda known: PoolSettings(name, pool.policy, tuple(known), pool.proposed)
         )
         self.ready = pulumi.Output.all(*(group.ready for group in groups))
         self.register_outputs({"sets": [group.group.scale_set for group in groups]})

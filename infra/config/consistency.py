@@ -258,12 +258,7 @@ def _addresses(prefix: str, raw: object, pools: list[_Pool]) -> Iterator[Finding
     yield from _existing_subnets(prefix, network, pools)
     if network.subnet_id is not None:
         return
-    most = sum(
-        pool.whole.group_limit(group)
-        for pool in pools
-        if pool.whole is not None and pool.whole.subnet_id is None
-        for group in pool.whole.node_groups
-    )
+    most = sum(pool.whole.most_nodes for pool in pools if pool.whole is not None and pool.whole.subnet_id is None)
     free = network.nodes_subnet.num_addresses - RESERVED_ADDRESSES
     if most > free:
         yield Finding(

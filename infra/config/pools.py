@@ -1,5 +1,6 @@
 """Pools as settings: one image, one or more node groups, one scaling policy."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated
 
@@ -36,8 +37,9 @@ class PoolConfig(Section):
     """A pool: one image, one or more node groups, one scaling policy.
 
     `spot_share` makes two groups of the one that is declared: a regular one, and beside it a Spot one for this part of
-    the nodes. `shadow` is a policy that is decided by, too, and changes nothing. `pinned_python` says whether nodes run
-    the stack's pinned Python instead of the image's own.
+    the nodes. With `scaling.spot_fallback` each may have all of them, so that it can stand in for the other. `shadow`
+    is a policy that is decided by, too, and changes nothing. `pinned_python` says whether nodes run the stack's pinned
+    Python instead of the image's own.
     """
 
     name: Name = Field(examples=["risk"])
@@ -101,6 +103,22 @@ class PoolConfig(Section):
             raise wrong(
                 f"the Spot group would be called {first.name}{SPOT_SUFFIX}, which is too long",
                 f"give the group a name of at most {naming.MAX_NAME - len(SPOT_SUFFIX)} characters",
+            )
+        return value
+
+    @field_validator("scaling")
+    @classmethod
+    def _one_spot_share(cls, value: ScalingPolicy, info: ValidationInfo) -> ScalingPolicy:
+        share, groups = info.data.get("spot_share"), info.data.get("groups")
+        if value.spot_share is not None and share is not None:
+            raise wrong("says a spot_share, and so does the pool", "write the pool's spot_share alone")
+        if not value.spot_fallback and value.spot_share is None and share is None:
+            raise wrong("forbids a fall-back from a spot_share that there is not", "write a spot_share, too")
+        kinds = {group.priority for group in groups or ()}
+        if value.spot_share is not None and groups is not None and len(kinds) == 1:
+            raise wrong(
+                f"says a spot_share, and all groups are {next(iter(kinds))}",
+                "declare groups of both priorities, or write the pool's spot_share, which makes them of one group",
             )
         return value
 
@@ -186,13 +204,35 @@ class PoolConfig(Section):
         (declared,) = self.groups
         most = self.group_limit(declared)
         spot = round(most * self.spot_share)
+        regular = most - spot
+        if self.scaling.spot_fallback and self.spot_share:
+            spot, regular = most, most
         both = (
-            declared.model_copy(update={"max_nodes": most - spot}),
+            declared.model_copy(update={"max_nodes": regular}),
             declared.model_copy(
                 update={"name": f"{declared.name}{SPOT_SUFFIX}", "max_nodes": spot, "priority": GroupPriority.SPOT}
             ),
         )
         return tuple(group for group in both if group.max_nodes)
+
+    @property
+    def policy(self) -> ScalingPolicy:
+        """The scaling as the scheduler is told of it: two groups made of one have no more nodes than that one."""
+        if self.spot_share is None:
+            return self.scaling
+        most = min(self.scaling.max_nodes, self.group_limit(self.groups[0]))
+        return replace(
+            self.scaling,
+            spot_share=self.spot_share,
+            max_nodes=most,
+            min_nodes=min(self.scaling.min_nodes, most),
+            floors=tuple(replace(floor, nodes=min(floor.nodes, most)) for floor in self.scaling.floors),
+        )
+
+    @property
+    def most_nodes(self) -> int:
+        """Most nodes of all groups together, retired ones aside."""
+        return min(self.policy.max_nodes, sum(self.group_limit(group) for group in self.node_groups))
 
     def group_limit(self, group: GroupConfig) -> int:
         """Most nodes of a group: as declared, else the pool's bound as far as a scale set goes."""

@@ -15,14 +15,14 @@ from infra.config.accounts import BatchConfig, StorageConfig
 from infra.config.consistency import inconsistencies
 from infra.config.network import NetworkConfig
 from infra.config.pools import PoolConfig
-from infra.config.scaling import SCALING_SECTION, Proposal
+from infra.config.scaling import SCALING_SECTION, LimitsSection, Proposal, SharedLimits
 from infra.config.scheduler_host import SchedulerHostConfig
 from infra.config.section import Name, PinnedFile, Section, Tags, rule
 from infra.explain import Settings
 from infra.findings import ConfigError
 from node_bootstrap.render import OperatingSystem
 from scheduler.model import GroupKind
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import NO_LIMITS, Limits, ScalingPolicy
 
 PROJECT = "millpond"
 
@@ -48,6 +48,7 @@ class StackConfig(Section):
             [{"name": "risk", "image": "ubuntu-24.04", "groups": [{"name": "d4sv5", "vm_size": "Standard_D4s_v5"}]}]
         ]
     )
+    limits: SharedLimits = Field(NO_LIMITS, examples=[{"quota": {"standardDSv5Family": 100}, "budget_per_hour": 12.5}])
     windows_python: PinnedFile | None = None
     linux_python: PinnedFile | None = None
     tags: Tags = Field({}, examples=[{"team": "risk"}])
@@ -73,7 +74,11 @@ class StackConfig(Section):
         return pool.subnet_id or self.network.subnet_id
 
 
-_SETTINGS = Settings(StackConfig, PROJECT, {ScalingPolicy: SCALING_SECTION, Proposal: SCALING_SECTION})
+_SETTINGS = Settings(
+    StackConfig,
+    PROJECT,
+    {ScalingPolicy: SCALING_SECTION, Proposal: SCALING_SECTION, Limits: LimitsSection},
+)
 
 
 def parse(values: Mapping[str, object]) -> StackConfig:

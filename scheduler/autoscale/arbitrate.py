@@ -1,64 +1,85 @@
 """Which groups of a pool give the nodes that its work needs, and which nodes go."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from scheduler.autoscale.assess import Assessment
+from scheduler.autoscale.budget import Ledger
 from scheduler.autoscale.desire import Desire
 from scheduler.autoscale.keeping import keeping
 from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, Drain, Hold, Reason, ReasonKind, Remove, ScaleOut, Undrain
+from scheduler.autoscale.share import Claim, offers_of
+from scheduler.autoscale.weigh import Weighed
 from scheduler.model import GroupKey, Node
-from scheduler.policy import ScalingPolicy
 
 
-def arbitrate(
-    policy: ScalingPolicy,
-    wanted: Desire,
-    kept: Desire,
-    groups: tuple[Assessment, ...],
-    learned: PoolHistory | None,
-    now: datetime,
-) -> tuple[Action, ...]:
-    """Plan for the groups of one pool, in declared order; `kept` is what scale-in leaves, at least what is wanted.
+@dataclass(frozen=True, slots=True)
+class Purchases:
+    """What a pool may buy of each group, and why the groups that can give no more nodes cannot."""
 
-    Missing slots are taken from draining nodes first, then bought from the first group with room. Boots that are not
-    needed any more are given up, and idle nodes go, from the last group first, and only while what is left is enough
-    without any group that could not be read. Nodes of retired generations all go, and so do those that a person asked
-    to go, which are never taken back. A plan never both buys and drains for a pool: what retires or was asked to go is
-    drained a step earlier.
-    """
-    current = tuple(each for each in groups if each.group.current)
+    counts: Mapping[GroupKey, int]
+    held: Mapping[GroupKey, Reason]
+
+
+def leaves(groups: tuple[Assessment, ...]) -> bool:
+    """Whether nodes are to go before any is bought."""
+    return bool(_retire(groups) or _let_go(tuple(each for each in groups if each.group.current)))
+
+
+def claim_of(pool: Weighed, ledger: Ledger) -> Claim:
+    """Say what a pool lacks once draining nodes are taken back."""
+    current = tuple(each for each in pool.groups if each.group.current)
     known = tuple(each for each in current if each.unknown is None)
-    leaving = (*_retire(groups), *_let_go(current))
-    shortage = _Shortage(
-        slots=wanted.slots - sum(each.serving_slots for each in current),
-        nodes=policy.min_nodes - sum(each.serving for each in current),
+    shortage = _shortage(pool, current)
+    taken = {action.group: len(action.nodes) for action in _take_back(shortage, known, pool.wanted)}
+    nodes = {each.group.key: each.serving + taken.get(each.group.key, 0) for each in current}
+    return Claim(
+        pool=pool.groups[0].group.key.pool,
+        policy=pool.policy,
+        slots=shortage.slots,
+        nodes=shortage.nodes,
+        serving=sum(nodes.values()),
+        spot=sum(nodes[each.group.key] for each in current if each.spot),
+        offers=offers_of(known, ledger),
     )
+
+
+def arbitrate(pool: Weighed, purchases: Purchases, learned: PoolHistory | None, now: datetime) -> tuple[Action, ...]:
+    """Plan for the groups of one pool, in declared order.
+
+    Missing slots are taken from draining nodes first, then bought as `purchases` says. Boots that are not needed any
+    more are given up, and idle nodes go, from the last group first, and only while what is left is enough without any
+    group that could not be read. Nodes of retired generations all go, and so do those that a person asked to go, which
+    are never taken back. A plan never both buys and drains for a pool: what retires or was asked to go is drained a
+    step earlier.
+    """
+    current = tuple(each for each in pool.groups if each.group.current)
+    known = tuple(each for each in current if each.unknown is None)
+    leaving = (*_retire(pool.groups), *_let_go(current))
+    shortage = _shortage(pool, current)
     actions: list[Action] = list(leaving)
     if shortage.exists:
-        actions += _take_back(shortage, known, wanted)
-        orders = _buy(shortage, known, policy, sum(each.asked_for for each in groups), wanted)
+        actions += _take_back(shortage, known, pool.wanted)
+        orders = _buy(shortage, known, purchases, pool)
         actions += _after_draining(orders) if leaving else orders
     else:
         surplus = _Surplus(
             slots=sum(each.serving_slots for each in known),
-            nodes=sum(each.serving for each in known) - policy.min_nodes,
+            nodes=sum(each.serving for each in known) - pool.policy.min_nodes,
         )
-        actions += _give_up_boots(surplus, kept, known)
-        actions += _drain_idle(surplus, policy, kept, known, learned, now)
+        actions += _give_up_boots(surplus, pool.kept, known)
+        actions += _drain_idle(surplus, pool, known, learned, now)
     taken_back = {name for action in actions if isinstance(action, Undrain) for name in action.nodes}
-    for each in groups:
+    for each in pool.groups:
         if each.unknown is None:
             actions += _remove(each, taken_back)
     acted = {action.group for action in actions if not isinstance(action, Hold)}
     actions = [action for action in actions if not isinstance(action, Hold) or action.group not in acted]
     named = {action.group for action in actions}
-    bought = sum(action.count for action in actions if isinstance(action, ScaleOut))
-    pool_full = sum(each.asked_for for each in groups) + bought >= policy.max_nodes
-    actions += [_hold(each, policy, wanted, shortage, pool_full) for each in groups if each.group.key not in named]
+    actions += [_hold(each, pool, shortage, purchases) for each in pool.groups if each.group.key not in named]
     return tuple(actions)
 
 
@@ -99,8 +120,8 @@ def _let_go(current: tuple[Assessment, ...]) -> tuple[Drain, ...]:
     )
 
 
-def _take_back(shortage: _Shortage, known: tuple[Assessment, ...], wanted: Desire) -> list[Action]:
-    actions: list[Action] = []
+def _take_back(shortage: _Shortage, known: tuple[Assessment, ...], wanted: Desire) -> list[Undrain]:
+    actions: list[Undrain] = []
     for each in known:
         candidates = tuple(node for node in each.draining + each.drained if node.drain_asked_at is None)
         count = min(len(candidates), shortage.nodes_of(each))
@@ -112,27 +133,45 @@ def _take_back(shortage: _Shortage, known: tuple[Assessment, ...], wanted: Desir
     return actions
 
 
+def _shortage(pool: Weighed, current: tuple[Assessment, ...]) -> _Shortage:
+    return _Shortage(
+        slots=pool.wanted.slots - sum(each.serving_slots for each in current),
+        nodes=pool.policy.min_nodes - sum(each.serving for each in current),
+    )
+
+
 def _buy(
-    shortage: _Shortage, known: tuple[Assessment, ...], policy: ScalingPolicy, asked_for: int, wanted: Desire
+    shortage: _Shortage,
+    known: tuple[Assessment, ...],
+    purchases: Purchases,
+    pool: Weighed,
 ) -> list[ScaleOut]:
     orders: list[ScaleOut] = []
-    pool_room = max(0, policy.max_nodes - asked_for)
     for each in known:
-        for_work = shortage.slots > 0
-        count = min(shortage.nodes_of(each), each.room, pool_room)
+        count = purchases.counts.get(each.group.key, 0)
         if count == 0:
             continue
         has = (
             f"nodes that serve or boot: {each.serving}, with {each.group.task_slots} slots each; {count} more asked for"
         )
-        if for_work:
-            reason = Reason(ReasonKind.BACKLOG, f"{wanted.sentence}; {has}")
+        if shortage.slots > 0:
+            reason = Reason(ReasonKind.BACKLOG, f"{pool.wanted.sentence}; {has}")
         else:
-            reason = Reason(ReasonKind.MINIMUM, f"the pool keeps at least {policy.min_nodes} nodes; {has}")
+            reason = Reason(ReasonKind.MINIMUM, f"{pool.minimum}; {has}")
         orders.append(ScaleOut(each.group.key, count, reason))
         shortage.met_by(each, count)
-        pool_room -= count
+    if shortage.exists:
+        return [_cut(order, purchases.held.get(order.group)) for order in orders]
     return orders
+
+
+def _cut(order: ScaleOut, held: Reason | None) -> ScaleOut:
+    """Add what holds the rest back to an order that is not for all that is needed."""
+    if held is None:
+        return order
+    return replace(
+        order, reason=replace(order.reason, sentence=f"{order.reason.sentence}; no more, since {held.sentence}")
+    )
 
 
 def _after_draining(orders: list[ScaleOut]) -> list[Action]:
@@ -181,8 +220,7 @@ def _give_up_boots(surplus: _Surplus, kept: Desire, known: tuple[Assessment, ...
 
 def _drain_idle(
     surplus: _Surplus,
-    policy: ScalingPolicy,
-    kept: Desire,
+    pool: Weighed,
     known: tuple[Assessment, ...],
     learned: PoolHistory | None,
     now: datetime,
@@ -194,14 +232,14 @@ def _drain_idle(
         why = ""
         for since, node in sorted(_idle_since(each.working), key=lambda pair: (pair[0], pair[1].node_id)):
             lowest = surplus.slots - each.group.task_slots + 1
-            keep = keeping(policy, learned, each.boot_time, since, lowest)
-            if now < keep.until or not surplus.spares(each, kept.slots):
+            keep = keeping(pool.policy, learned, each.boot_time, since, lowest)
+            if now < keep.until or not surplus.spares(each, pool.kept.slots):
                 break
             surplus.give(each)
             idle.append(node)
             why = why or keep.sentence
         if idle:
-            sentence = f"{why}; {kept.sentence}"
+            sentence = f"{why}; {pool.kept.sentence}"
             actions.append(Drain(each.group.key, tuple(sorted(_names(idle))), Reason(ReasonKind.IDLE, sentence)))
     return actions
 
@@ -229,22 +267,24 @@ def _sentence(nodes: tuple[Node, ...], sentence: str) -> str:
     return f"{sentence}: {'; '.join(causes)}" if causes else sentence
 
 
-def _hold(each: Assessment, policy: ScalingPolicy, wanted: Desire, shortage: _Shortage, pool_full: bool) -> Hold:
-    return Hold(each.group.key, _hold_reason(each, policy, wanted, shortage, pool_full))
+def _hold(each: Assessment, pool: Weighed, shortage: _Shortage, purchases: Purchases) -> Hold:
+    return Hold(each.group.key, _hold_reason(each, pool, shortage, purchases))
 
 
-def _hold_reason(
-    each: Assessment, policy: ScalingPolicy, wanted: Desire, shortage: _Shortage, pool_full: bool
-) -> Reason:
+def _hold_reason(each: Assessment, pool: Weighed, shortage: _Shortage, purchases: Purchases) -> Reason:
+    policy, wanted = pool.policy, pool.wanted
     if each.unknown is not None:
         return Reason(ReasonKind.UNKNOWN_FLEET, f"the group could not be read, so it is left as it is: {each.unknown}")
     if not each.group.current:
         return _retired_reason(each)
     if shortage.exists and each.blocked is not None:
         return Reason(each.blocked.kind, f"{wanted.sentence}; {each.blocked.sentence}")
-    if shortage.exists and pool_full:
-        sentence = f"{wanted.sentence}; the pool is at its maximum of {policy.max_nodes} nodes"
-        return Reason(ReasonKind.AT_MAXIMUM, sentence)
+    held = purchases.held.get(each.group.key)
+    if shortage.exists and held is not None:
+        return Reason(held.kind, f"{wanted.sentence}; {held.sentence}")
+    if shortage.exists and policy.spot_share is not None and not policy.spot_fallback:
+        sentence = f"{wanted.sentence}; Spot nodes are to be {policy.spot_share:g} of all, and no other may stand in"
+        return Reason(ReasonKind.SPOT_SHARE, sentence)
     if shortage.bought_from:
         others = ", ".join(key.name for key in shortage.bought_from)
         return Reason(ReasonKind.OTHER_GROUP, f"{wanted.sentence}; given by {others}")

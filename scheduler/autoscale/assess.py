@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from scheduler.autoscale.plan import GroupFleet, GroupHistory, Reason, ReasonKind
 from scheduler.errors import CapacityErrorKind
-from scheduler.model import Node, NodeGroup, NodePhase
+from scheduler.model import GroupPriority, Node, NodeGroup, NodePhase
 from scheduler.policy import ScalingPolicy
 
 # How long nothing is asked of a set after a refusal. Allocation: Karpenter keeps a refused offering for 3 minutes.
@@ -20,7 +20,12 @@ BACK_OFF: Mapping[CapacityErrorKind, timedelta] = MappingProxyType(
         CapacityErrorKind.SKU: timedelta(minutes=30),
     }
 )
-
+# Refused again and again, each time is twice as long, up to this (Cluster Autoscaler's longest back-off of a group).
+LONGEST_BACK_OFF = timedelta(minutes=30)
+# Azure tells evictions by the hour; a single one says nothing of a rate.
+EVICTION_SPAN = timedelta(hours=1)
+FEWEST_EVICTIONS = 2
+STEP_SPAN = timedelta(minutes=1)
 
 _SERVE = frozenset({NodePhase.WORKING, NodePhase.BOOTING})
 _NAME = attrgetter("node_id")
@@ -35,6 +40,9 @@ class Assessment:
     asked_for   machines there are or will be, those being removed included
     room        how many more may be asked for, the pool's bounds aside; where it is 0, `blocked` says why
     boot_time   how long its boots take; None while none has been measured
+    asked_lately   nodes asked for within the last minute, and not before it as far as can be told
+    evictions   nodes that the cloud took away within the last hour
+    avoided     so many evictions that other groups are asked first
     """
 
     group: NodeGroup
@@ -51,6 +59,14 @@ class Assessment:
     room: int
     blocked: Reason | None
     boot_time: timedelta | None
+    asked_lately: int
+    evictions: int
+    avoided: bool
+
+    @property
+    def spot(self) -> bool:
+        """Whether its machines may be evicted."""
+        return self.group.priority is GroupPriority.SPOT
 
     @property
     def serving(self) -> int:
@@ -61,6 +77,17 @@ class Assessment:
     def serving_slots(self) -> int:
         """Slots of those nodes."""
         return self.serving * self.group.task_slots
+
+
+def back_off(kind: CapacityErrorKind, refusals: int) -> timedelta:
+    """Say for how long nothing is asked after so many refusals in a row."""
+    doublings = min(max(0, refusals - 1), 16)
+    return max(BACK_OFF[kind], min(BACK_OFF[kind] * (1 << doublings), LONGEST_BACK_OFF))
+
+
+def refusal_kind(error: str) -> CapacityErrorKind:
+    """Tell from Azure's words why it gave up on an order."""
+    return CapacityErrorKind.QUOTA if "quota" in error.lower() else CapacityErrorKind.ALLOCATION
 
 
 def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now: datetime) -> Assessment:
@@ -87,6 +114,7 @@ def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now:
     asked_for = there + unlisted
     underway = len(sorted_out[NodePhase.BOOTING]) + ordered
     room, blocked = _room(fleet, history, policy, now, asked_for, underway, unlisted - ordered)
+    evictions = sum(now - at < EVICTION_SPAN for at in history.evicted_at)
     return Assessment(
         group=fleet.group,
         unknown=fleet.unknown,
@@ -102,7 +130,17 @@ def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now:
         room=room,
         blocked=blocked,
         boot_time=history.boot_time,
+        asked_lately=_asked_lately(fleet.nodes, unlisted, history, now),
+        evictions=evictions,
+        avoided=evictions >= FEWEST_EVICTIONS and evictions > policy.max_eviction_rate * (there + evictions),
     )
+
+
+def _asked_lately(nodes: tuple[Node, ...], unlisted: int, history: GroupHistory, now: datetime) -> int:
+    """Count what was listed within a minute, and what is not listed yet if something was ordered within it."""
+    listed = sum(now - node.first_seen_at < STEP_SPAN and node.phase is not NodePhase.GONE for node in nodes)
+    ordered = history.ordered_at is not None and now - history.ordered_at < STEP_SPAN
+    return listed + (unlisted if ordered else 0)
 
 
 def _by_name(nodes: list[Node]) -> tuple[Node, ...]:
@@ -138,7 +176,7 @@ def _room(
             return 0, Reason(ReasonKind.ORDER_OVERDUE, sentence + why)
         return 0, Reason(ReasonKind.AT_MAXIMUM, f"the group is at its maximum of {group.max_nodes} nodes")
     if history.refused_at is not None and history.refused_kind is not None:
-        again = history.refused_at + BACK_OFF[history.refused_kind]
+        again = history.refused_at + back_off(history.refused_kind, history.refusals)
         if now < again:
             sentence = f"Azure refused nodes ({history.refused_kind.value}): {history.refused_message}; asked again"
             return 0, Reason(ReasonKind.CAPACITY_REFUSED, f"{sentence} after {again:%H:%M:%S} UTC")
@@ -157,8 +195,8 @@ def _late_refusal(fleet: GroupFleet, history: GroupHistory, now: datetime) -> Re
     """Say for how long nothing is asked for, because the last order was taken and then came to nothing."""
     if fleet.error is None or history.ordered_at is None:
         return None
-    kind = CapacityErrorKind.QUOTA if "quota" in fleet.error.lower() else CapacityErrorKind.ALLOCATION
-    again = history.ordered_at + BACK_OFF[kind]
+    kind = refusal_kind(fleet.error)
+    again = history.ordered_at + back_off(kind, history.refusals)
     if now >= again:
         return None
     sentence = f"Azure could not give the nodes asked for ({kind.value}): {fleet.error}; asked again"

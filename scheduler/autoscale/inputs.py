@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
-from scheduler.autoscale.decide import Weighed, decide, weigh
+from scheduler.autoscale.decide import decide
 from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import GroupFleet, GroupHistory, Plan, decision_of
+from scheduler.autoscale.weigh import Weighed, weigh
 from scheduler.model import Decision, GroupKey, PoolDemand
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import NO_LIMITS, Limits, ScalingPolicy
 
 _Value = TypeVar("_Value")
 
@@ -29,6 +30,7 @@ class Inputs:
     now: datetime
     proposed: Mapping[str, ScalingPolicy] = field(default_factory=dict)
     learned: Mapping[str, PoolHistory] = field(default_factory=dict)
+    limits: Limits = NO_LIMITS
 
     def of(self, pool: str) -> "Inputs":
         """Leave out what is about other pools."""
@@ -40,6 +42,7 @@ class Inputs:
             now=self.now,
             proposed=_only(pool, self.proposed),
             learned=_only(pool, self.learned),
+            limits=self.limits,
         )
 
     def proposing(self, pool: str) -> "Inputs | None":
@@ -70,16 +73,21 @@ class DecisionRecord:
 def decide_on(inputs: Inputs) -> Plan:
     """Decide."""
     return decide(
-        inputs.policies, inputs.demand, inputs.fleet, dict(inputs.history), inputs.now, learned=inputs.learned
+        inputs.policies,
+        inputs.demand,
+        inputs.fleet,
+        dict(inputs.history),
+        inputs.now,
+        learned=inputs.learned,
+        limits=inputs.limits,
     )
 
 
 def weigh_pool(inputs: Inputs, pool: str) -> Weighed | None:
     """Give what the decision about a pool was weighed by; None where its work was unknown."""
-    own, demand = inputs.of(pool), inputs.demand.get(pool)
-    if demand is None:
-        return None
-    return weigh(inputs.policies.get(pool, ScalingPolicy()), demand, own.fleet, dict(own.history), inputs.now)
+    own, policy = inputs.of(pool), inputs.policies.get(pool, ScalingPolicy())
+    weighed = weigh(policy, inputs.demand.get(pool), own.fleet, dict(own.history), inputs.now)
+    return weighed if isinstance(weighed, Weighed) else None
 
 
 def record_of(inputs: Inputs, plan: Plan, pool: str) -> DecisionRecord:

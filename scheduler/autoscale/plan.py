@@ -27,6 +27,10 @@ class ReasonKind(StrEnum):
     NO_WORK = "no_work"
     OTHER_GROUP = "other_group"
     AT_MAXIMUM = "at_maximum"
+    STEP = "step"
+    BUDGET = "budget"
+    QUOTA = "quota"
+    SPOT_SHARE = "spot_share"
     DRAIN_FIRST = "drain_first"
     ORDER_OVERDUE = "order_overdue"
     BOOT_BREAKER = "boot_breaker"
@@ -134,6 +138,8 @@ class GroupHistory:
     refused_at       when the cloud last refused nodes, with its kind and words; None once it has given some since
     ordered_at       when capacity was last raised
     boot_time        median of the newest boots, from being listed to the first status; None while there was none
+    refusals         refusals in a row, up to now, without a node in between
+    evicted_at       when nodes that had been ready were last taken away by the cloud, oldest first; Spot groups only
     """
 
     failed_boots: int = 0
@@ -143,3 +149,5 @@ class GroupHistory:
     refused_message: str = ""
     ordered_at: datetime | None = None
     boot_time: timedelta | None = None
+    refusals: int = 0
+    evicted_at: tuple[datetime, ...] = ()

@@ -10,8 +10,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from scheduler.autoscale.assess import refusal_kind
 from scheduler.autoscale.inputs import Inputs, bearing, decide_on, record_of
-from scheduler.autoscale.plan import Action, Drain, Hold, Plan, Reason, ReasonKind, Remove, ScaleOut, Undrain
+from scheduler.autoscale.plan import (
+    Action,
+    Drain,
+    GroupHistory,
+    Hold,
+    Plan,
+    Reason,
+    ReasonKind,
+    Remove,
+    ScaleOut,
+    Undrain,
+)
 from scheduler.controller.controls import Controls
 from scheduler.controller.learn import Learning
 from scheduler.controller.observe import LEASING, FleetReading, GroupReading, Observer, count, of_group
@@ -122,10 +134,21 @@ class Fleet:
     def act(self, epoch: int, reading: FleetReading, now: datetime) -> Acted:
         """Decide and apply; then bring control blobs, removals and retired groups up to the rows."""
         demand = {pool: self._demand(pool) for pool in reading.pools}
-        histories = tuple(pair for pool in demand for pair in self._store.histories(pool).items())
+        histories = self._histories(demand)
+        if self._note_late_refusals(epoch, reading, histories, now):
+            histories = self._histories(demand)
         learned = self._learning.observe(epoch, demand, now)
         groups = tuple(each.fleet for each in reading.groups)
-        inputs = Inputs(reading.policies, demand, groups, histories, now, reading.proposed, learned)
+        inputs = Inputs(
+            reading.policies,
+            demand,
+            groups,
+            tuple(histories.items()),
+            now,
+            proposed=reading.proposed,
+            learned=learned,
+            limits=reading.limits,
+        )
         plan = decide_on(inputs)
         journal = Journal(self._store, epoch, inputs, plan)
         readings = {each.fleet.group.key: each for each in reading.groups}
@@ -202,6 +225,9 @@ class Fleet:
             chosen += [node_id for _, node_id in sorted(idle)[: sent[group.queue]]]
         return frozenset(chosen)
 
+    def _histories(self, pools: Collection[str]) -> dict[GroupKey, GroupHistory]:
+        return {key: history for pool in pools for key, history in self._store.histories(pool).items()}
+
     def _demand(self, pool: str) -> PoolDemand | None:
         try:
             return self._dispatch.demand(pool)
@@ -210,6 +236,19 @@ class Fleet:
         except MillpondError as error:
             _LOG.warning("the work of pool %s could not be read: %s", pool, error)
             return None
+
+    def _note_late_refusals(
+        self, epoch: int, reading: FleetReading, histories: Mapping[GroupKey, GroupHistory], now: datetime
+    ) -> bool:
+        """Keep, once an order, that the cloud gave up on it after it had taken it."""
+        noted = False
+        for each in reading.groups:
+            key, error = each.fleet.group.key, each.fleet.error
+            history = histories.get(key)
+            if error is not None and history is not None and history.ordered_at is not None and not history.refused_at:
+                self._store.record_refusal(epoch, key, refusal_kind(error), error, now)
+                noted = True
+        return noted
 
     def _apply(self, epoch: int, action: Action, reading: GroupReading, now: datetime) -> Action | None:
         """Carry an action out as far as the rows still allow, and give what was done."""

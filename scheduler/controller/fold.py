@@ -6,6 +6,7 @@ from datetime import datetime
 from node_bootstrap.protocol import NodeState, NodeStatus
 from scheduler.controller.statuses import StatusReading
 from scheduler.model import GroupKey, Instance, InstanceState, Node, NodePhase
+from scheduler.ports.fleet_store import DELETED_BY_CLOUD, GONE_BY_ITSELF
 
 _ADMITTED = frozenset({NodePhase.WORKING, NodePhase.DRAINING, NodePhase.DRAINED})
 
@@ -48,7 +49,7 @@ def fold(node: Node, seen: Sighting, now: datetime) -> Folded:
     if seen.instance is None:
         if node.phase is NodePhase.GONE:
             return Folded(node)
-        reason = node.reason if node.phase is NodePhase.REMOVING else "its instance is no longer there"
+        reason = node.reason if node.phase is NodePhase.REMOVING else GONE_BY_ITSELF
         return Folded(replace(node, phase=NodePhase.GONE, gone_at=now, idle_since=None, reason=reason))
     if node.phase is NodePhase.GONE:
         return Folded(_listed_again(node, seen.instance, seen.reading, now))
@@ -59,7 +60,7 @@ def fold(node: Node, seen: Sighting, now: datetime) -> Folded:
     if node.phase is NodePhase.REMOVING:
         return Folded(node)
     if seen.instance.state is InstanceState.DELETING:
-        return Folded(replace(node, phase=NodePhase.REMOVING, idle_since=None, reason="Azure deletes its instance"))
+        return Folded(replace(node, phase=NodePhase.REMOVING, idle_since=None, reason=DELETED_BY_CLOUD))
     if seen.silent and node.ready_at is not None:
         return Folded(_lost(node))
     if status is None:

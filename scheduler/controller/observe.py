@@ -11,7 +11,7 @@ from scheduler.controller.statuses import Statuses
 from scheduler.dispatch.records import FleetObservation, GroupSlots, Holding
 from scheduler.errors import MillpondError, ThrottledError
 from scheduler.model import GroupKey, GroupKind, Node, NodeGroup, NodePhase, ScaleSetView
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import NO_LIMITS, Limits, ScalingPolicy
 from scheduler.ports.capacity import Capacity
 from scheduler.ports.fleet_store import FleetStore
 from scheduler.ports.storage import Blobs
@@ -50,6 +50,7 @@ class FleetReading:
     observation: FleetObservation
     rows: Mapping[str, tuple[Node, ...]]
     proposed: Mapping[str, ScalingPolicy] = field(default_factory=dict)
+    limits: Limits = NO_LIMITS
 
     @property
     def pools(self) -> tuple[str, ...]:
@@ -114,7 +115,14 @@ class Observer:
         capacities = self._last_capacities(epoch, sightings, pools)
         rows |= {pool: self._store.nodes(pool) for pool in changed}
         readings = self._readings(groups, rows, sightings, capacities, statuses_listed)
-        return FleetReading(policies, readings, self._observation(readings, rows, statuses_listed), rows, proposed)
+        return FleetReading(
+            policies,
+            readings,
+            self._observation(readings, rows, statuses_listed),
+            rows,
+            proposed,
+            self._store.limits(),
+        )
 
     def heed(self, group: GroupKey, error: MillpondError, now: datetime) -> None:
         """Leave the group's set alone for as long as the service asks for; until then it counts as unknown."""

@@ -6,9 +6,9 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 
 from scheduler.autoscale.assess import Assessment
-from scheduler.autoscale.decide import Weighed
 from scheduler.autoscale.inputs import DecisionRecord, weigh_pool
 from scheduler.autoscale.plan import GroupFleet, GroupHistory
+from scheduler.autoscale.weigh import Weighed
 from scheduler.explain.words import at, clause, listed, number, span
 from scheduler.model import Decision, Node, NodePhase, PoolDemand, Sample
 from scheduler.policy import ScalingPolicy

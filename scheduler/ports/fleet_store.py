@@ -10,8 +10,14 @@ from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, GroupHistory
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import Decision, GroupKey, Node, NodeGroup, NodePhase, Sample
+from scheduler.policy import Limits
 from scheduler.settings import PoolSettings, SchedulerSettings
 from scheduler.views import KeptDecision
+
+# Reasons of nodes that the cloud took away, which is eviction where they are Spot.
+GONE_BY_ITSELF = "its instance is no longer there"
+DELETED_BY_CLOUD = "Azure deletes its instance"
+TAKEN_AWAY = (GONE_BY_ITSELF, DELETED_BY_CLOUD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,10 @@ class FleetStore(Protocol):
 
     def pools(self) -> tuple[PoolSettings, ...]:
         """Give the pools of the settings last taken up, with their current groups."""
+        ...
+
+    def limits(self) -> Limits:
+        """Give what all pools share, by the settings last taken up."""
         ...
 
     def groups(self, pool: str) -> tuple[NodeGroup, ...]:
@@ -115,7 +125,7 @@ class FleetStore(Protocol):
         ...
 
     def record_order(self, epoch: int, group: GroupKey, now: datetime) -> None:
-        """Keep that capacity was raised; an older refusal is forgotten."""
+        """Keep that capacity was raised; an older refusal is told no more, and counts on until a node is listed."""
         ...
 
     def record_refusal(self, epoch: int, group: GroupKey, kind: CapacityErrorKind, message: str, now: datetime) -> None:

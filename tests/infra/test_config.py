@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -18,7 +18,7 @@ from infra.stacks import settings_of
 from node_bootstrap.render import OperatingSystem
 from scheduler.catalog import VM_SIZES
 from scheduler.durations import parse_duration
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import Floor, Limits, ScalingPolicy, Weekday
 
 
 def group(**changes: object) -> dict[str, object]:
@@ -415,17 +415,81 @@ def test_one_finding_hides_no_other() -> None:
     ],
 )
 def test_a_spot_share_makes_two_groups_of_one(share: float, expected: list[tuple[str, str, int]]) -> None:
-    """The nodes are shared out between a regular group and a Spot group of the same machines."""
-    (parsed,) = parse(stack(pools=[pool(spot_share=share)])).pools
+    """Without a fall-back, the nodes are split between a regular group and a Spot group of the same machines."""
+    (parsed,) = parse(stack(pools=[pool(spot_share=share, scaling={"spot_fallback": False})])).pools
     assert [(made.name, str(made.priority), parsed.group_limit(made)) for made in parsed.node_groups] == expected
 
 
 @given(st.floats(0, 1), st.integers(1, 1000))
 def test_a_spot_share_loses_no_node(share: float, most: int) -> None:
-    """Both groups together have as many nodes as the one that is declared."""
-    settings = pool(spot_share=share, groups=[group(max_nodes=most)], scaling={"max_nodes": most})
+    """Without a fall-back, both groups together have as many nodes as the one that is declared."""
+    scaling = {"max_nodes": most, "spot_fallback": False}
+    settings = pool(spot_share=share, groups=[group(max_nodes=most)], scaling=scaling)
     (parsed,) = parse(stack(pools=[settings])).pools
-    assert sum(parsed.group_limit(made) for made in parsed.node_groups) == most
+    assert sum(parsed.group_limit(made) for made in parsed.node_groups) == parsed.most_nodes == most
+
+
+@given(st.floats(0, 1, exclude_min=True), st.integers(1, 1000), st.integers(0, 1000), st.integers(0, 1000))
+def test_either_group_may_stand_in_for_the_other(share: float, most: int, fewest: int, more: int) -> None:
+    """With a fall-back both groups may have all nodes, and the pool no more than the group that is declared."""
+    scaling = {"max_nodes": max(fewest, most) + more, "min_nodes": fewest}
+    settings = pool(spot_share=share, groups=[group(max_nodes=most)], scaling=scaling)
+    (parsed,) = parse(stack(pools=[settings])).pools
+    assert [parsed.group_limit(made) for made in parsed.node_groups] == [most, most]
+    assert (parsed.policy.spot_share, parsed.policy.max_nodes, parsed.most_nodes) == (share, most, most)
+
+
+FLOOR = {"days": ["mon", "fri"], "from": "08:00", "to": "24:00", "time_zone": "Europe/Zurich", "nodes": 4}
+
+
+def test_limits_and_objectives_are_read() -> None:
+    """What the stack and a pool declare becomes what the scheduler reads, times of day and all."""
+    scaling = {"floors": [FLOOR], "budget_per_hour": 3, "max_step_out": 2, "priority": 5}
+    parsed = parse(stack(limits={"quota": {"standardDSv5Family": 100}}, pools=[pool(scaling=scaling)]))
+    assert parsed.limits == Limits({"standardDSv5Family": 100})
+    (policy,) = (each.policy for each in parsed.pools)
+    assert policy.floors == (Floor((Weekday.MON, Weekday.FRI), time(8), time(0), "Europe/Zurich", 4),)
+    assert (policy.budget_per_hour, policy.max_step_out, policy.priority) == (3, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("values", "path", "words"),
+    [
+        ({"limits": {"quota": {"standardDsv5Family": 1}}}, "limits.quota", "did you mean standardDSv5Family"),
+        ({"limits": {"quota": {"cores": -1}}}, "limits.quota.cores", "greater than or equal to 0"),
+        ({"limits": {"budget_per_hour": -1}}, "limits.budget_per_hour", "write for example budget_per_hour: 12.5"),
+        ({"limits": {"budget": 1}}, "limits.budget", "write one of: quota, budget_per_hour"),
+    ],
+)
+def test_a_finding_in_limits_has_its_path(values: Mapping[str, Any], path: str, words: str) -> None:
+    """What is wrong with the stack's limits is told with its path and the remedy."""
+    found = findings(stack(**values))
+    assert list(found) == [f"millpond:{path}"]
+    assert words in str(found[f"millpond:{path}"])
+
+
+@pytest.mark.parametrize(
+    ("scaling", "path", "words"),
+    [
+        ({"spot_share": 1.5}, ".spot_share", "less than or equal to 1"),
+        ({"spot_share": 0.5}, "", "all groups are regular"),
+        ({"spot_fallback": False}, "", "write a spot_share, too"),
+        ({"budget_per_hour": -1}, ".budget_per_hour", "greater than or equal to 0"),
+        ({"max_step_out": 0}, ".max_step_out", "greater than or equal to 1"),
+        ({"floors": [{**FLOOR, "from": 480}]}, ".floors[0].from", 'write hours and minutes in quotes, such as "08:00"'),
+        ({"floors": [{**FLOOR, "to": "24:01"}]}, ".floors[0].to", "is not a time of day"),
+        ({"floors": [{**FLOOR, "time_zone": "Zurich"}]}, ".floors[0].time_zone", "such as Europe/Zurich"),
+        ({"floors": [{**FLOOR, "days": []}]}, ".floors[0].days", "names a day twice"),
+        ({"floors": [{**FLOOR, "days": ["monday"]}]}, ".floors[0].days[0]", "'mon', 'tue'"),
+        ({"floors": [{**FLOOR, "begins": "08:00"}]}, ".floors[0].begins", "there is no such setting"),
+        ({"floors": [{**FLOOR, "nodes": 11}]}, ".floors", "asks for 11 nodes, and max_nodes is 10"),
+    ],
+)
+def test_a_finding_in_objectives_has_its_path(scaling: Mapping[str, Any], path: str, words: str) -> None:
+    """What is wrong with a pool's objectives is told with its path and the remedy."""
+    found = findings(stack(pools=[pool(scaling=scaling)]))
+    assert list(found) == [f"millpond:pools[0].scaling{path}"]
+    assert words in str(found[f"millpond:pools[0].scaling{path}"])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What happened to a group's orders and boots, read off its row and its nodes; and what a pool has learned."""
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,10 +13,13 @@ from scheduler.adapters.sql.fleet_schema import LEARNED, NODES
 from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import GroupHistory
 from scheduler.errors import CapacityErrorKind
-from scheduler.model import GroupKey
+from scheduler.model import GroupKey, GroupPriority
+from scheduler.ports.fleet_store import TAKEN_AWAY
 
 # Boots that the measured boot time is the median of.
 _BOOTS = 9
+# More than a set has machines: all that may have been evicted within an hour or so.
+_EVICTIONS = 1000
 _HISTORY = TypeAdapter(PoolHistory)
 _LOG = logging.getLogger(__name__)
 
@@ -34,14 +37,17 @@ def history_of(connection: Connection, row: Row[Any]) -> GroupHistory:
     if last_ready is not None:
         failed = failed.where(NODES.c.ended_at > last_ready)
     count, newest = connection.execute(failed).one()
+    refused = row.refused_at is not None and (row.ordered_at is None or row.refused_at >= row.ordered_at)
     return GroupHistory(
         failed_boots=count,
         failed_boot_at=newest,
-        refused_at=row.refused_at,
-        refused_kind=CapacityErrorKind(row.refused_kind) if row.refused_kind else None,
-        refused_message=row.refused_message or "",
+        refused_at=row.refused_at if refused else None,
+        refused_kind=CapacityErrorKind(row.refused_kind) if refused else None,
+        refused_message=row.refused_message if refused else "",
         ordered_at=row.ordered_at,
         boot_time=_boot_time(connection, key),
+        refusals=refusals(connection, row),
+        evicted_at=_evictions(connection, key) if row.priority == GroupPriority.SPOT.value else (),
     )
 
 
@@ -61,6 +67,27 @@ def keep_learned(connection: Connection, pool: str, history: PoolHistory) -> Non
     """Write what a pool has learned."""
     connection.execute(delete(LEARNED).where(LEARNED.c.pool == pool))
     connection.execute(insert(LEARNED).values(pool=pool, history=_HISTORY.dump_json(history).decode()))
+
+
+def refusals(connection: Connection, row: Row[Any]) -> int:
+    """Count the refusals of a group since a node of it was last listed for the first time."""
+    if row.refused_at is None:
+        return 0
+    query = select(sql_function.max(NODES.c.first_seen_at)).where(of_group(NODES, group_key(row)))
+    listed = connection.execute(query).scalar_one()
+    return 0 if listed is not None and listed > row.refused_at else row.refusals
+
+
+def _evictions(connection: Connection, key: GroupKey) -> tuple[datetime, ...]:
+    """Give when nodes that had been ready were last taken away by the cloud."""
+    newest = (
+        select(NODES.c.ended_at)
+        .where(of_group(NODES, key), NODES.c.ready_at.is_not(None), NODES.c.reason.in_(TAKEN_AWAY))
+        .where(NODES.c.ended_at.is_not(None))
+        .order_by(NODES.c.ended_at.desc())
+        .limit(_EVICTIONS)
+    )
+    return tuple(reversed(connection.execute(newest).scalars().all()))
 
 
 def _boot_time(connection: Connection, key: GroupKey) -> timedelta | None:

@@ -12,6 +12,7 @@ DEPLOYMENT = Table(
     Column("settings", Words, nullable=False),
 )
 
+# An order that is younger than `refused_at` has ended that refusal; `refusals` counts on until a node is listed.
 GROUPS = Table(
     "fleet_groups",
     METADATA,
@@ -25,6 +26,7 @@ GROUPS = Table(
     Column("priority", Words(16), nullable=False),
     Column("task_slots", Integer, nullable=False),
     Column("max_nodes", Integer, nullable=False),
+    Column("windows", Boolean, nullable=False),
     Column("current", Boolean, nullable=False),
     Column("position", Integer, nullable=False),
     Column("declared_at", Instant, nullable=False),
@@ -34,6 +36,7 @@ GROUPS = Table(
     Column("refused_at", Instant),
     Column("refused_kind", Words(16)),
     Column("refused_message", Words),
+    Column("refusals", Integer, nullable=False, server_default="0"),
 )
 
 # `removal` marks that removing was decided on; whatever is written later, only removing and gone are kept then.

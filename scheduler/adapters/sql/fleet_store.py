@@ -17,7 +17,7 @@ from scheduler.adapters.sql.decision_rows import (
     of_group,
     repeats_newest,
 )
-from scheduler.adapters.sql.fleet_history import history_of, keep_learned, learned_by
+from scheduler.adapters.sql.fleet_history import history_of, keep_learned, learned_by, refusals
 from scheduler.adapters.sql.fleet_schema import DECISIONS, DEPLOYMENT, GROUPS, NODES, SAMPLES
 from scheduler.adapters.sql.kept_decisions import keep_inputs, prune_inputs, read_kept
 from scheduler.autoscale.inputs import DecisionRecord
@@ -25,6 +25,7 @@ from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, GroupHistory, ScaleOut, decision_of
 from scheduler.errors import CapacityErrorKind, ConflictError, NotFoundError
 from scheduler.model import Decision, GroupKey, GroupKind, GroupPriority, Node, NodeGroup, NodePhase, Sample
+from scheduler.policy import NO_LIMITS, Limits
 from scheduler.ports.fleet_store import NodeChange
 from scheduler.settings import PoolSettings, SchedulerSettings, dump_settings, load_settings
 from scheduler.views import KeptDecision
@@ -51,9 +52,13 @@ class SqlFleetStore:
 
     def pools(self) -> tuple[PoolSettings, ...]:
         """Give the pools of the settings last taken up."""
-        with self._database.read() as connection:
-            text = connection.execute(select(DEPLOYMENT.c.settings)).scalar_one_or_none()
-        return load_settings(text).pools if text is not None else ()
+        settings = self._settings()
+        return settings.pools if settings is not None else ()
+
+    def limits(self) -> Limits:
+        """Give what all pools share."""
+        settings = self._settings()
+        return settings.limits if settings is not None else NO_LIMITS
 
     def known_pools(self) -> tuple[str, ...]:
         """Give the names of all pools that have groups."""
@@ -205,20 +210,17 @@ class SqlFleetStore:
     def record_order(self, epoch: int, group: GroupKey, now: datetime) -> None:
         """Keep that capacity was raised."""
         with self._database.lead(epoch) as connection:
-            connection.execute(
-                update(GROUPS)
-                .where(of_group(GROUPS, group))
-                .values(ordered_at=now, refused_at=None, refused_kind=None, refused_message=None)
-            )
+            connection.execute(update(GROUPS).where(of_group(GROUPS, group)).values(ordered_at=now))
 
     def record_refusal(self, epoch: int, group: GroupKey, kind: CapacityErrorKind, message: str, now: datetime) -> None:
         """Keep that the cloud refused nodes."""
+        here = of_group(GROUPS, group)
         with self._database.lead(epoch) as connection:
-            connection.execute(
-                update(GROUPS)
-                .where(of_group(GROUPS, group))
-                .values(refused_at=now, refused_kind=kind.value, refused_message=message)
-            )
+            before = connection.execute(select(GROUPS).where(here)).one_or_none()
+            if before is not None:
+                count = refusals(connection, before) + 1
+                refusal = {"refused_at": now, "refused_kind": kind.value, "refused_message": message}
+                connection.execute(update(GROUPS).where(here).values(**refusal, refusals=count))
 
     def record_decisions(self, epoch: int, actions: tuple[Action, ...], now: datetime) -> tuple[Decision, ...]:
         """Keep decisions that do not repeat the newest of their group, and give those kept."""
@@ -265,6 +267,11 @@ class SqlFleetStore:
                 update(GROUPS).where(of_group(GROUPS, group), GROUPS.c.current.is_(False)).values(forgotten_at=now)
             )
 
+    def _settings(self) -> SchedulerSettings | None:
+        with self._database.read() as connection:
+            text = connection.execute(select(DEPLOYMENT.c.settings)).scalar_one_or_none()
+        return load_settings(text) if text is not None else None
+
     def _newest(self, table: Table, pool: str, limit: int) -> list[Row[Any]]:
         query = select(table).where(table.c.pool == pool).order_by(table.c.id.desc()).limit(limit)
         with self._database.read() as connection:
@@ -282,6 +289,7 @@ def _group(row: Row[Any]) -> NodeGroup:
         max_nodes=row.max_nodes,
         current=row.current,
         kind=GroupKind(row.kind),
+        windows=row.windows,
     )
 
 
@@ -294,6 +302,7 @@ def _declare(connection: Connection, group: NodeGroup, position: int, now: datet
         "priority": group.priority.value,
         "task_slots": group.task_slots,
         "max_nodes": group.max_nodes,
+        "windows": group.windows,
         "current": True,
         "position": position,
         "forgotten_at": None,

@@ -43,7 +43,6 @@ async def serving(**options: Any) -> AsyncIterator[Serving]:
     made.server.lifespan = made.server.config.lifespan_class(made.server.config)
     await made.server.startup([made._listener])
     yield made
-    assert not made.server.server_state.connections
 
 
 @pytest.mark.parametrize("turns", range(8))
@@ -73,18 +72,22 @@ def test_a_handshake_at_the_end(files: certificates.Certificates, late: bool) ->
     """A TLS handshake that the end of the server cuts in two leads to nothing, neither never ended nor ended later."""
     trust = ssl.create_default_context(cafile=str(files.authority))
 
-    async def run() -> socket.socket:
+    async def run() -> socket.socket | None:
         async with serving(ssl_certfile=str(files.certificate), ssl_keyfile=str(files.key)) as served:
-            client: socket.socket = served.connect()
+            client = served.connect()
             for _ in range(8):
                 await asyncio.sleep(0)
             await served.stop()
-            if late:
-                client = await asyncio.to_thread(trust.wrap_socket, client, server_hostname="localhost")
-        return client
+            if not late:
+                return client
+            # A client of TLS 1.3 is done before the server has read its last word.
+            secured = await asyncio.to_thread(trust.wrap_socket, client, server_hostname="localhost")
+            assert await asyncio.to_thread(is_ended, secured)
+        return None
 
     with nothing_left_open():
-        assert is_ended(asyncio.run(run()))
+        client = asyncio.run(run())
+        assert client is None or is_ended(client)
 
 
 def test_a_client_that_does_not_read() -> None:

@@ -25,7 +25,7 @@ from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
 from scheduler.controller.fleet import Fleet
 from scheduler.controller.observe import FleetReading
-from scheduler.errors import NotFoundError, UnavailableError
+from scheduler.errors import CapacityError, CapacityErrorKind, NotFoundError, UnavailableError
 from scheduler.model import (
     GroupKey,
     GroupPriority,
@@ -83,10 +83,11 @@ class FlakyBlobs(MemoryBlobs):
 
 
 class RecordingCapacity(MemoryCapacity):
-    """Scale sets that note what was asked of them, and can be unreadable, or tell an error, on demand."""
+    """Scale sets that note what was asked of them, and can be unreadable, full, or give an order up, on demand."""
 
     unreadable = False
-    error: str | None = None
+    full: frozenset[str] = frozenset()
+    given_up: str | None = None
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock, ("set-g1", "set-g2"))
@@ -98,10 +99,12 @@ class RecordingCapacity(MemoryCapacity):
         if self.unreadable:
             raise UnavailableError("throttled")
         view = super().observe(group)
-        return view if view is None or self.error is None else replace(view, error=self.error)
+        return view if view is None else replace(view, error=self.given_up)
 
     def raise_to(self, group: NodeGroup, view: ScaleSetView, capacity: int) -> None:
         """Raise, and note it."""
+        if group.scale_set in self.full:
+            raise CapacityError(CapacityErrorKind.ALLOCATION, f"{group.scale_set} is full")
         super().raise_to(group, view, capacity)
         self.raised.append((group.scale_set, capacity))
 

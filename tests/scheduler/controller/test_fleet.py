@@ -231,6 +231,41 @@ def test_a_refusal_is_told_and_waited_out(world: World) -> None:
     assert len(world.capacity.raised) == 1
 
 
+def test_the_next_group_is_asked_in_the_step_after_a_refusal(world: World) -> None:
+    """What one group is refused, the next one that the pool declares gives a second later."""
+    world.declare("g1", "g2")
+    world.capacity.full = frozenset({"set-g1"})
+    world.submit(2)
+    world.step()
+    assert world.capacity.raised == []
+    world.clock.advance(SECOND)
+    world.step()
+    assert world.capacity.raised == [("set-g2", 1)]
+
+
+def test_refusals_in_a_row_are_asked_again_ever_more_seldom(world: World) -> None:
+    """A group that goes on refusing is asked after 3, 6, 12 minutes, and as at first once it has given a node."""
+    world.capacity.full = frozenset({"set-g1"})
+    world.submit(2)
+    world.run(40 * MINUTE)
+    assert world.store.histories(POOL)[group("g1").key].refusals == 4
+    world.capacity.full = frozenset()
+    world.run(20 * MINUTE)
+    assert world.capacity.raised == [("set-g1", 1)]
+    assert world.store.histories(POOL)[group("g1").key].refusals == 0
+
+
+def test_an_order_that_is_given_up_later_is_a_refusal_once(world: World) -> None:
+    """What the cloud took and then gave up on is kept as one refusal of that order, however often it is read."""
+    world.submit(2)
+    world.step()
+    world.capacity.given_up = "AllocationFailed: none left"
+    world.run(MINUTE)
+    history = world.store.histories(POOL)[group("g1").key]
+    assert (history.refusals, history.refused_kind) == (1, CapacityErrorKind.ALLOCATION)
+    assert history.refused_message == "AllocationFailed: none left"
+
+
 def test_an_unreadable_set_is_left_alone(world: World) -> None:
     """While a set cannot be read nothing is bought, drained or removed, and the hold says why."""
     job = grown(world)
@@ -395,7 +430,7 @@ def test_what_cannot_be_written_down_is_decided_upon_nevertheless(
 ) -> None:
     """Half a surrogate pair in an error of Azure costs the document, with a warning, and not the decision."""
     world.submit(4)
-    world.capacity.error = "\ud800"
+    world.capacity.given_up = "\ud800"
     world.step()
     assert world.decisions() == [("scale_out", 2)]
     assert world.store.kept_decisions(POOL, 9) == ()

@@ -1,5 +1,6 @@
 """Decisions told in plain words, from records alone."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ from scheduler.model import Decision, GroupKey, NodePhase, PoolDemand, Sample
 from scheduler.policy import ScalingPolicy
 from scheduler.views import DecisionStory
 from tests.scheduler.autoscale.fleets import NOW, POOL, fleet, group, node, work
-from tests.scheduler.autoscale.test_decide_properties import DEMANDS, POLICIES, Situation, situations
+from tests.scheduler.autoscale.situations import Situation, situations
 
 MINUTE = timedelta(minutes=1)
 POLICY = ScalingPolicy(acceptable_wait=MINUTE, max_nodes=10)
@@ -25,23 +26,20 @@ def record(
     demand: PoolDemand | None,
     *groups: GroupFleet,
     policy: ScalingPolicy = POLICY,
-    history: dict[GroupKey, GroupHistory] | None = None,
+    history: Mapping[GroupKey, GroupHistory] | None = None,
 ) -> DecisionRecord:
     """Decide for the one pool."""
     inputs = Inputs({POOL: policy}, {POOL: demand}, groups, tuple((history or {}).items()), NOW)
     return record_of(inputs, decide_on(inputs), POOL)
 
 
-@given(POLICIES, st.none() | DEMANDS, situations(), st.booleans())
-def test_every_decision_can_be_told(
-    policy: ScalingPolicy, demand: PoolDemand | None, situation: Situation, carried_out: bool
-) -> None:
+@given(situations(), st.booleans(), st.booleans())
+def test_every_decision_can_be_told(now: Situation, unread: bool, carried_out: bool) -> None:
     """Whatever the situation, each action and group has a sentence, and the same decision comes out."""
-    groups, history = situation
-    made = record(demand, *groups, policy=policy, history=history)
+    made = record(None if unread else now.demand, *now.groups, policy=now.policy, history=now.history)
     story = tell(made, made.decided if carried_out else None)
     assert len(story.decided) == len(made.decided)
-    assert len(story.seen) == 1 + len(groups)
+    assert len(story.seen) == 1 + len(now.groups)
     assert story.same
     told = (*story.seen, *story.wanted, *story.decided, *story.held_back, *story.replayed)
     assert all(line[0].isupper() or line[0].isdigit() for line in told)

@@ -1,20 +1,12 @@
 """The sizes of machines that the local Azure has in every region: the catalogue's, and others in wide use."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from infra.local.arm.errors import invalid
-from scheduler.catalog import VM_SIZES
-
-_PARTS = re.compile(
-    r"(?P<tier>Standard|Basic)_(?P<series>[A-Z]+)(?P<vcpus>\d+)(-\d+)?(?P<features>[a-z]*)(_(?P<gpu>[A-Z]+\d+))?"
-    r"(_(?P<version>v\d+))?"
-)
-# Families whose names do not follow from the size's.
-_ODD_FAMILIES = {"NCasT4v3": "Standard NCASv3_T4 Family"}
+from scheduler.catalog import SIZE_PARTS, VM_SIZES, family_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +37,8 @@ class SizeFacts:
     @property
     def premium(self) -> bool:
         """Whether its name says that it takes premium disks."""
-        parts = _PARTS.fullmatch(self.name)
+        parts = SIZE_PARTS.fullmatch(self.name)
         return parts is not None and ("s" in parts["features"] or parts["series"] in {"DS", "GS"})
-
-
-def family_of(size: str) -> str:
-    """Return the family of a size: its series and features without the number of cores."""
-    parts = _PARTS.fullmatch(size)
-    if parts is None:
-        return f"standard{size.removeprefix('Standard_')}Family"
-    version, gpu = parts["version"] or "", parts["gpu"] or ""
-    series = parts["series"]
-    # In the old series, m says only that there is more memory.
-    features = parts["features"].replace("m", "") if series in {"A", "B"} else parts["features"]
-    odd = _ODD_FAMILIES.get(f"{series}{features}{gpu}{version}")
-    if odd:
-        return odd
-    if series == "A" and not version:
-        return "standardA0_A7Family"
-    return f"standard{series}{features.upper()}{gpu}{version}Family"
 
 
 def _data_disks(vcpus: int) -> int:
@@ -155,7 +130,7 @@ def describe(size: SizeFacts) -> dict[str, Any]:
 
 def describe_sku(size: SizeFacts, location: str, zones: list[str]) -> dict[str, Any]:
     """Return a size as `Microsoft.Compute/skus` lists it."""
-    parts = _PARTS.fullmatch(size.name)
+    parts = SIZE_PARTS.fullmatch(size.name)
     new = parts is not None and parts["version"] is not None
     capabilities = {
         "MaxResourceVolumeMB": str(size.temporary_disk_gib * 1024),

@@ -18,8 +18,8 @@ from scheduler.autoscale.plan import Drain, GroupFleet, Hold, Reason, ReasonKind
 from scheduler.decision_document import dump_record, load_record
 from scheduler.errors import CapacityErrorKind, ConflictError, MillpondError, NotFoundError, StaleLeaderError
 from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, PoolDemand, Sample
-from scheduler.policy import ScalingPolicy
-from scheduler.ports.fleet_store import FleetStore, NodeChange
+from scheduler.policy import Limits, ScalingPolicy
+from scheduler.ports.fleet_store import DELETED_BY_CLOUD, GONE_BY_ITSELF, FleetStore, NodeChange
 from scheduler.settings import PoolSettings, SchedulerSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -105,6 +105,7 @@ def test_a_store_without_settings_is_empty(database: Database) -> None:
     fresh = SqlFleetStore(database)
     assert fresh.pools() == fresh.groups("pool") == fresh.nodes("pool") == fresh.known_pools() == ()
     assert fresh.targets("pool") == (0, 0)
+    assert fresh.limits() == Limits()
 
 
 def test_forgotten_groups_come_back_when_declared(store: FleetStore, epoch: int) -> None:
@@ -274,6 +275,39 @@ def test_orders_and_refusals_are_kept(store: FleetStore, epoch: int) -> None:
     assert (history.refused_at, history.refused_kind, history.ordered_at) == (None, None, NOW + SECOND)
     store.record_capacity(epoch, NEW, 4)
     assert store.capacities("pool") == {NEW: 4}
+
+
+def test_refusals_in_a_row_count_until_a_node_comes(store: FleetStore, epoch: int) -> None:
+    """Each refusal counts, over orders in between, and a node that is listed for the first time ends the row."""
+    for number in range(3):
+        store.record_order(epoch, NEW, NOW + number * SECOND)
+        store.record_refusal(epoch, NEW, CapacityErrorKind.ALLOCATION, "none left", NOW + number * SECOND)
+        assert store.histories("pool")[NEW].refusals == number + 1
+        assert store.histories("pool")[NEW].refused_at == NOW + number * SECOND
+    store.record_order(epoch, NEW, NOW + 5 * SECOND)
+    assert (store.histories("pool")[NEW].refusals, store.histories("pool")[NEW].refused_at) == (3, None)
+    store.save_nodes(epoch, (replace(node(), first_seen_at=NOW + 6 * SECOND),), NOW + 6 * SECOND)
+    assert store.histories("pool")[NEW].refusals == 0
+    store.record_refusal(epoch, NEW, CapacityErrorKind.ALLOCATION, "none left", NOW + 7 * SECOND)
+    assert store.histories("pool")[NEW].refusals == 1
+
+
+def test_evictions_are_told_apart_from_removals(store: FleetStore, epoch: int) -> None:
+    """Nodes that the cloud took away are evictions; those that were removed, or never became ready, are none."""
+    taken = replace(node(1, NodePhase.GONE), reason=GONE_BY_ITSELF, gone_at=NOW)
+    deleted = replace(node(2, NodePhase.REMOVING), reason=DELETED_BY_CLOUD)
+    removed = replace(node(3, NodePhase.GONE), reason="drained: nothing runs on it", gone_at=NOW)
+    never_ready = replace(node(4, NodePhase.GONE), reason=GONE_BY_ITSELF, gone_at=NOW, ready_at=None)
+    store.save_nodes(epoch, (deleted, removed, never_ready, node(5)), NOW + SECOND)
+    store.save_nodes(epoch, (taken,), NOW + 2 * SECOND)
+    assert store.histories("pool")[NEW].evicted_at == (NOW + SECOND, NOW + 2 * SECOND)
+
+
+def test_limits_are_taken_up_with_the_settings(store: FleetStore, epoch: int) -> None:
+    """What all pools share is what the newest settings say; none without settings."""
+    limits = Limits({"cores": 8}, 1.5)
+    store.sync_groups(epoch, replace(settings(NEW), limits=limits), NOW)
+    assert store.limits() == limits
 
 
 def test_repeated_decisions_are_one_entry(store: FleetStore, epoch: int) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from infra.catalog import IMAGES
 from infra.local.services.compute.platform_images import PLATFORM_IMAGES, check_reference
-from infra.local.services.compute.vm_sizes import SIZES, family_of, size_of
-from scheduler.catalog import VM_SIZES
+from infra.local.services.compute.vm_sizes import SIZES, size_of
+from scheduler.catalog import VM_SIZES, family_of
 from tests.infra.local.conftest import GROUP, RunningAzure, scale_set_body
 from tests.infra.local.machine_checks import code_of
 
