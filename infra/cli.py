@@ -67,7 +67,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "scheduler.cli.applications", "application", "Upload programs once.", speaks_to_stack=True
         ),
         "pool": Command(
-            "scheduler.cli.pools", "pool", "Look at pools, nodes and scaling decisions.", speaks_to_stack=True
+            "scheduler.cli.pool_shadow", "pool", "Look at pools, nodes and scaling decisions.", speaks_to_stack=True
         ),
         "simulate": Command(
             "scheduler.cli.simulate", "commands", "Replay a workload through scaling policies.", part="simulate"

@@ -18,7 +18,7 @@ _SCRIPTS = MappingProxyType(
 # What the scheduler consists of: its modules, and the templates, style and script of its page.
 _KINDS = ("py", "j2", "css", "js", "svg")
 # A tool for people, with pictures; no command of the host's uses it, and its libraries are large.
-TOOLS = ("simulator", "cli/simulate")
+TOOLS = ("simulator", "cli/simulate", "cli/pool_shadow")
 
 
 def build_host_bundle(python: str, cache: Path | None = None) -> Bundle:

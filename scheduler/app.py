@@ -27,13 +27,9 @@ from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
 from scheduler.adapters.sql.job_views import SqlJobViews
-from scheduler.controller.clear import Clear
-from scheduler.controller.collect import Collect
-from scheduler.controller.feed import Feed
-from scheduler.controller.fleet import Fleet
+from scheduler.controller.assembly import Ports, assemble
 from scheduler.controller.loop import Controller
 from scheduler.controller.pace import pace_of
-from scheduler.controller.reconcile import Reconcile
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
 from scheduler.model import StorageAddress
 from scheduler.ports.capacity import Capacity
@@ -246,18 +242,11 @@ def _connected(
     queues = _opened(opened, AzureQueues(credential, settings.queue_endpoint))
     lease = _opened(opened, BlobLeaderLease(credential, settings.blob_endpoint))
     jobs, dispatch, fleet_store = SqlJobStore(database), SqlDispatchStore(database), SqlFleetStore(database)
-    controller = Controller(
-        lease,
-        database,
+    deletions = SqlDeletionStore(database)
+    controller = assemble(
+        Ports(lease, database, fleet_store, dispatch, deletions, capacity, queues, blobs),
         source,
-        fleet_store,
-        dispatch,
-        collect=Collect(dispatch, queues, blobs),
-        reconcile=Reconcile(dispatch, queues, blobs),
-        feed=Feed(dispatch, queues, blobs),
-        fleet=Fleet(fleet_store, dispatch, capacity, queues, blobs),
-        clear=Clear(SqlDeletionStore(database), blobs),
-        pace=pace_of(timedelta(seconds=interval)),
+        pace_of(timedelta(seconds=interval)),
     )
     storage, bell = StorageAddress(blob_endpoint=settings.blob_endpoint), Bell()
     return App(

@@ -40,7 +40,7 @@ TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
     }
 )
 
-# All that a user's requeue may do: a completed task begins anew, what depends on it and is not handed out waits again.
+# What only a user's requeue may do: a completed task begins anew, and what waits on it, if not handed out, waits again.
 REQUEUE_TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
     {
         TaskState.BLOCKED: frozenset(),

@@ -184,13 +184,8 @@ class MemoryBlobs:
 
     def read_all(self, container: str, names: Sequence[str]) -> tuple[bytes | None, ...]:
         """Read whole blobs; None for one that is not there."""
-        found: list[bytes | None] = []
-        for name in names:
-            try:
-                found.append(self.read(container, name))
-            except NotFoundError:
-                found.append(None)
-        return tuple(found)
+        blobs = self._blobs(container)
+        return tuple(self.read(container, name) if name in blobs else None for name in names)
 
     def read_range(self, container: str, name: str, offset: int, length: int) -> bytes:
         """Read part of a blob; `InvalidRequestError` when it begins beyond its end."""
@@ -314,11 +309,16 @@ class MemoryCapacity:
         if self.refusal is not None:
             raise CapacityError(self.refusal, f"no nodes for {group.scale_set}: {self.refusal} (on demand)")
         for _ in range(capacity - found.capacity):
-            fails = self.failing_boots > 0
-            self.failing_boots -= fails
-            found.machines.append(_Machine(str(next(found.numbers)), self._clock.now() + self.boot_delay, fails))
+            instance_id = str(next(found.numbers))
+            delay, fails = self.begin_boot(group.scale_set, instance_id)
+            found.machines.append(_Machine(instance_id, self._clock.now() + delay, fails))
         found.capacity = capacity
         found.version += 1
+
+    def begin_boot(self, scale_set: str, instance_id: str) -> tuple[timedelta, bool]:  # noqa: ARG002  all boot alike
+        """Say how long a machine that is made boots, and whether it then fails."""
+        fails, self.failing_boots = self.failing_boots > 0, max(0, self.failing_boots - 1)
+        return self.boot_delay, fails
 
     def remove(self, group: NodeGroup, instance_ids: tuple[str, ...]) -> None:
         """Delete exactly these instances; the capacity falls with those that are there."""

@@ -53,7 +53,7 @@ def show(
             else:
                 console().print(pools_table(pools))
             return
-        view = _chosen(pools, name)
+        view = chosen(pools, name)
         decisions = service.list_decisions(name)
         if as_json:
             print_json({"pool": view, "decisions": decisions, "samples": service.list_samples(name)})
@@ -81,7 +81,7 @@ def nodes(
 ) -> None:
     """List a pool's nodes, gone ones of the last day included."""
     with scheduler_of(stack) as service:
-        _chosen(service.list_pools(), name)
+        chosen(service.list_pools(), name)
         found = service.list_nodes(name)
     if as_json:
         print_json(found)
@@ -118,7 +118,8 @@ def drain(
         page.print(f"node {node.node_id} is to go; it is {node.phase.value} and {holds}", markup=False)
 
 
-def _chosen(pools: tuple[PoolView, ...], name: str) -> PoolView:
+def chosen(pools: tuple[PoolView, ...], name: str) -> PoolView:
+    """Give the pool of this name; `NotFoundError` names those that there are."""
     for view in pools:
         if view.name == name:
             return view

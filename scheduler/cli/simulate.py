@@ -18,7 +18,7 @@ from scheduler.cli.group import DEFAULT_STACK, AsJson, Stack, group, verbatim
 from scheduler.cli.reports import history_note, proposal_lines, report_table, reports_table
 from scheduler.cli.tables import console, print_json
 from scheduler.errors import InvalidRequestError, NotFoundError
-from scheduler.simulator.cases import Case, Judged, grid, run_case, run_cases
+from scheduler.simulator.cases import Case, Engine, Judged, grid, run_case, run_cases
 from scheduler.simulator.objective import propose, read_objective
 from scheduler.simulator.pictures import check_target, draw_frontier, draw_timeline, save_picture
 from scheduler.simulator.policies.catalogue import KINDS, kind_of
@@ -133,6 +133,12 @@ def simulate(
     lifetime: Lifetime = None,
     boot_failure: BootFailure = 0.0,
     lag: Lag = "0s",
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            "--engine", help="faithful: the real controller, store and runner; slower, and for millpond only."
+        ),
+    ] = Engine.FAST,
     seed: Seed = 0,
     processes: Processes = 0,
     picture: Picture = None,
@@ -146,7 +152,7 @@ def simulate(
         _nodes(reading, boot, slots, max_nodes, vm_size, lifetime, boot_failure, spot=spot), initial=initial
     )
     world = World((Pool(groups=(nodes,), dispatch=dispatch, spread=job_slots == "spread"),), lag=seconds_of(lag))
-    cases = [case for name in policy for case in _cases(name, policy, settings, seed)]
+    cases = [replace(case, engine=engine) for name in policy for case in _cases(name, policy, settings, seed)]
     if len(cases) == 1:
         with _bar(cases[0].label, 1.0) as moved:
             run = run_case(workload, world, cases[0], progress=moved)

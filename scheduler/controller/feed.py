@@ -17,7 +17,8 @@ from scheduler.ports.storage import Blobs, Queues
 _LOG = logging.getLogger(__name__)
 
 
-def _random_id() -> str:
+def random_id() -> str:
+    """Draw a name for a message."""
     return uuid.uuid4().hex
 
 
@@ -29,7 +30,7 @@ class Feed:
         store: DispatchStore,
         queues: Queues,
         blobs: Blobs,
-        new_message_id: Callable[[], str] = _random_id,
+        new_message_id: Callable[[], str] = random_id,
         rules: HandOutRules = DEFAULT_RULES,
     ) -> None:
         self._store = store

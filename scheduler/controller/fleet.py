@@ -6,7 +6,7 @@ up to the rows again, so a crash at any line is mended by the next leader's step
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -57,37 +57,38 @@ _LOOKS_SELDOM = timedelta(seconds=30)
 
 
 class Journal:
-    """Keeps the decisions of a step that are news, and once a pool what they were made from."""
+    """Keeps the decisions of a step that are news, and then, once a pool, what they were made from."""
 
     def __init__(self, store: FleetStore, epoch: int, inputs: Inputs, plan: Plan) -> None:
         self._store = store
         self._epoch = epoch
         self._inputs = inputs
         self._plan = plan
-        self._kept: set[str] = set()
+        self._news: set[str] = set()
 
     def record(self, actions: tuple[Action, ...]) -> None:
         """Keep what was done."""
         kept = self._store.record_decisions(self._epoch, actions, self._inputs.now) if actions else ()
         for decision in kept:
             _LOG.info("%s %s %s: %s", decision.action, decision.group, _what(decision.count), decision.reason)
-        self._keep({decision.group.pool for decision in kept})
+        self._news |= {decision.group.pool for decision in kept}
 
-    def compare(self, known: dict[str, tuple[object, ...]]) -> None:
-        """Keep inputs, too, where a pool's policy, or what a proposed one would do, is no longer as it is known."""
+    def close(self, known: dict[str, tuple[object, ...]]) -> None:
+        """Keep inputs where there was news: in what was done, in a pool's policy, or in what a proposed one would do.
+
+        `known` is what the latter two were in the last step, and is brought up to date.
+        """
         for pool in self._inputs.demand:
             newest = bearing(self._inputs, pool)
-            if known.get(pool) != newest:
-                self._keep({pool})
-                known[pool] = newest
+            if pool in self._news or known.get(pool) != newest:
+                self._keep(pool)
+            known[pool] = newest
 
-    def _keep(self, pools: set[str]) -> None:
-        for pool in sorted(pools - self._kept):
-            self._kept.add(pool)
-            try:
-                self._store.record_inputs(self._epoch, record_of(self._inputs, self._plan, pool))
-            except InvalidRequestError as error:
-                _LOG.warning("the decision about pool %s cannot be replayed later: %s", pool, error)
+    def _keep(self, pool: str) -> None:
+        try:
+            self._store.record_inputs(self._epoch, record_of(self._inputs, self._plan, pool))
+        except InvalidRequestError as error:
+            _LOG.warning("the decision about pool %s cannot be replayed later: %s", pool, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,15 @@ class Fleet:
     """The nodes of all pools."""
 
     def __init__(
-        self, store: FleetStore, dispatch: DispatchStore, capacity: Capacity, queues: Queues, blobs: Blobs
+        self,
+        store: FleetStore,
+        dispatch: DispatchStore,
+        capacity: Capacity,
+        queues: Queues,
+        blobs: Blobs,
+        decide_on: Callable[[Inputs], Plan] = decide_on,
     ) -> None:
+        self._decide_on = decide_on
         self._store = store
         self._dispatch = dispatch
         self._capacity = capacity
@@ -149,7 +157,7 @@ class Fleet:
             learned=learned,
             limits=reading.limits,
         )
-        plan = decide_on(inputs)
+        plan = self._decide_on(inputs)
         journal = Journal(self._store, epoch, inputs, plan)
         readings = {each.fleet.group.key: each for each in reading.groups}
         applied: list[Action] = []
@@ -173,9 +181,12 @@ class Fleet:
                 capacities[action.group] += action.count
         return Acted(demand, nodes, capacities, journal, quiet and told and reading.settled)
 
-    def compare(self, acted: Acted) -> None:
-        """Decide by the policies that are only proposed, and keep what they would have done where that is news."""
-        acted.journal.compare(self._known)
+    def keep(self, acted: Acted) -> None:
+        """Keep what news was decided from, also the news of policies that are only proposed.
+
+        A part of its own, after the step is done: what goes wrong here costs an explanation and nothing else.
+        """
+        acted.journal.close(self._known)
 
     def sample(self, epoch: int, reading: FleetReading, acted: Acted, now: datetime) -> None:
         """Keep a point of each pool's timeline."""

@@ -102,6 +102,11 @@ class Controller:
         """Whether this controller led in its last step."""
         return self._epoch is not None
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was to be done, so that it looks seldom until there is work."""
+        return self._idle
+
     def step(self, now: datetime) -> timedelta:
         """Do what is due, if this process leads, and give the time until something is due again.
 
@@ -201,7 +206,7 @@ class Controller:
         acted = self._attempt("fleet", lambda: self._fleet.act(epoch, reading, now))
         if acted is not None:
             self._attempt("sample", lambda: self._fleet.sample(epoch, reading, acted, now))
-            self._attempt("shadow", lambda: self._fleet.compare(acted))
+            self._attempt("inputs", lambda: self._fleet.keep(acted))
         self._attempt("clear", lambda: self._clear.step(epoch, now))
         work = self._attempt("work", self._dispatch.has_work)
         self._idle = acted is not None and acted.settled and work is False and not events

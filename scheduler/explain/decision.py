@@ -1,7 +1,7 @@
 """A decision that is kept with its inputs, told in plain words and decided again."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
 
@@ -10,12 +10,14 @@ from scheduler.autoscale.inputs import DecisionRecord, weigh_pool
 from scheduler.autoscale.plan import GroupFleet, GroupHistory
 from scheduler.autoscale.weigh import Weighed
 from scheduler.explain.words import at, clause, listed, number, span
-from scheduler.model import Decision, Node, NodePhase, PoolDemand, Sample
+from scheduler.model import Decision, GroupKey, Node, NodePhase, PoolDemand, Sample
 from scheduler.policy import ScalingPolicy
 from scheduler.views import DecisionStory
 
 _SHOWN = tuple(phase for phase in NodePhase if phase is not NodePhase.GONE)
-_HOLD, _SCALE_OUT = "hold", "scale_out"
+# A decision may be about thousands of nodes; JSON and exports have all their names.
+_NAMED = 10
+_HOLD, _SCALE_OUT, _UNDRAIN, _ENDS = "hold", "scale_out", "undrain", frozenset({"drain", "remove"})
 
 
 def tell(record: DecisionRecord, done: tuple[Decision, ...] | None = None) -> DecisionStory:
@@ -104,7 +106,7 @@ def _detail(nodes: tuple[Node, ...], phase: NodePhase, now: datetime) -> str:
     """Say of working nodes how many idled, and of booting ones for how long they had been at it."""
     those = [node for node in nodes if node.phase is phase]
     if phase is NodePhase.WORKING:
-        idle = sum(node.idle_since is not None and not node.held for node in those)
+        idle = sum(map(_is_idle, those))
         return f" ({idle} without work)" if idle else ""
     if phase is NodePhase.BOOTING:
         return f" (for up to {span(max(now - node.first_seen_at for node in those))})"
@@ -130,8 +132,12 @@ def _told(decision: Decision, done: tuple[Decision, ...] | None) -> str:
 def _action(decision: Decision) -> str:
     what = decision.action.replace("_", " ").capitalize()
     count = f" {number(decision.count, 'node')}" if decision.count else ""
-    names = f": {listed(decision.nodes)}" if decision.nodes else ""
-    return f"{what}{count} of group {decision.group.name}{names}"
+    return f"{what}{count} of group {decision.group.name}{_names(decision.nodes)}"
+
+
+def _names(nodes: tuple[str, ...]) -> str:
+    more = f" and {number(len(nodes) - _NAMED, 'other')}" if len(nodes) > _NAMED else ""
+    return f": {listed(nodes[:_NAMED])}{more}" if nodes else ""
 
 
 def _outcome(decision: Decision, done: tuple[Decision, ...]) -> str | None:
@@ -150,40 +156,61 @@ def _outcome(decision: Decision, done: tuple[Decision, ...]) -> str | None:
 
 
 def _held_back(weighed: Weighed, decided: tuple[Decision, ...]) -> Iterator[str]:
+    """Say what is missing once this is done and why it is not bought, or what is to spare and why it is kept."""
     current = [each for each in weighed.groups if each.group.current]
     bought = {each.group: each.count for each in decided if each.action == _SCALE_OUT}
-    nodes = sum(each.serving for each in current) + sum(bought.values())
-    slots = sum(each.serving_slots + bought.get(each.group.key, 0) * each.group.task_slots for each in current)
-    missing, too_few = weighed.wanted.slots - slots, weighed.policy.min_nodes - nodes
-    if missing > 0 or too_few > 0:
-        yield from _short(weighed, current, missing, sum(bought.values()))
+    going = {node for each in decided for node in each.nodes if each.action in _ENDS}
+    kept = {each.group.key: _kept(each, going) + bought.get(each.group.key, 0) for each in current}
+    back = sum(each.count * _slots_of(current, each.group) for each in decided if each.action == _UNDRAIN)
+    slots = back + sum(kept[each.group.key] * each.group.task_slots for each in current)
+    nodes = sum(kept.values()) + sum(each.count for each in decided if each.action == _UNDRAIN)
+    missing = weighed.wanted.slots - slots
+    if missing > 0 or nodes < weighed.policy.min_nodes:
+        yield from _short(weighed, current, missing, bought)
     else:
-        yield from _spare(weighed, current, -missing)
+        yield from _spare(weighed, current, -missing, going)
 
 
-def _short(weighed: Weighed, current: list[Assessment], missing: int, bought: int) -> Iterator[str]:
+def _kept(each: Assessment, going: set[str]) -> int:
+    """Count the nodes that serve or will soon, without those that are to go now."""
+    return each.serving - sum(node.node_id in going for node in each.working + each.booting)
+
+
+def _slots_of(current: list[Assessment], key: GroupKey) -> int:
+    return next((each.group.task_slots for each in current if each.group.key == key), 0)
+
+
+def _short(weighed: Weighed, current: list[Assessment], missing: int, bought: Mapping[GroupKey, int]) -> Iterator[str]:
     if missing > 0:
         yield f"{number(missing, 'slot')} more would have been of use."
     for each in current:
+        name, ordered = each.group.key.name, bought.get(each.group.key, 0)
         if each.unknown is not None:
-            yield f"Group {each.group.key.name} could not be read: {clause(each.unknown)}."
+            yield f"Group {name} could not be read: {clause(each.unknown)}."
         elif each.blocked is not None:
-            yield f"Group {each.group.key.name}: {clause(each.blocked.sentence)}."
-    asked_for = sum(each.asked_for for each in weighed.groups) + bought
-    if asked_for >= weighed.policy.max_nodes:
+            yield f"Group {name}: {clause(each.blocked.sentence)}."
+        elif ordered and each.asked_for + ordered >= each.group.max_nodes:
+            yield f"Group {name}: with this order it is at its maximum of {number(each.group.max_nodes, 'node')}."
+        elif ordered == each.room:
+            yield f"Group {name}: no more than {number(each.room, 'node')} is tried while boots fail."
+    if sum(each.asked_for for each in weighed.groups) + sum(bought.values()) >= weighed.policy.max_nodes:
         yield f"The pool was at its maximum of {number(weighed.policy.max_nodes, 'node')}, those on their way included."
 
 
-def _spare(weighed: Weighed, current: list[Assessment], spare: int) -> Iterator[str]:
+def _spare(weighed: Weighed, current: list[Assessment], spare: int, going: set[str]) -> Iterator[str]:
     yield "Nothing more was wanted." if spare == 0 else f"Nothing more was wanted; {number(spare, 'slot')} to spare."
+    least, how_long = number(weighed.policy.min_nodes, "node"), _for_how_long(weighed.policy)
     for each in current:
-        idle = sum(node.idle_since is not None and not node.held for node in each.working)
+        idle = sum(_is_idle(node) and node.node_id not in going for node in each.working)
         if idle:
-            least, kept = number(weighed.policy.min_nodes, "node"), _for_how_long(weighed.policy)
             yield (
-                f"Group {each.group.key.name}: {number(idle, 'node')} without work, kept {kept}, and longer while the "
-                f"work or the minimum of {least} needs them."
+                f"Group {each.group.key.name}: {number(idle, 'node')} without work, kept {how_long}, and longer while "
+                f"the work or the minimum of {least} needs them."
             )
+
+
+def _is_idle(node: Node) -> bool:
+    return node.idle_since is not None and not node.held
 
 
 def _for_how_long(policy: ScalingPolicy) -> str:

@@ -5,10 +5,14 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from enum import StrEnum
 
+from scheduler.errors import InvalidRequestError
 from scheduler.simulator.bounds import Bounds, bounds
 from scheduler.simulator.engine import Progress, replay
+from scheduler.simulator.faithful.engine import replay_faithfully
 from scheduler.simulator.policies.catalogue import make_policy
+from scheduler.simulator.policies.own import OwnPolicy
 from scheduler.simulator.report import Report, report
 from scheduler.simulator.run import Run
 from scheduler.simulator.workload import Workload
@@ -18,13 +22,25 @@ from scheduler.simulator.world import World
 _GIVEN: dict[str, tuple[Workload, World, Bounds]] = {}
 
 
+class Engine(StrEnum):
+    """What replays.
+
+    FAST      the simulator's own queue and nodes; a policy is asked at its interval
+    FAITHFUL  the real controller, store and runner on adapters in memory; ours only, and much slower
+    """
+
+    FAST = "fast"
+    FAITHFUL = "faithful"
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A policy by name, its settings as people write them, and a seed."""
+    """A policy by name, its settings as people write them, a seed, and what replays it."""
 
     policy: str
     settings: tuple[tuple[str, str], ...] = ()
     seed: int = 0
+    engine: Engine = Engine.FAST
 
     @property
     def label(self) -> str:
@@ -52,6 +68,12 @@ def grid(policy: str, values: Mapping[str, Sequence[str]], fixed: Mapping[str, s
 def run_case(workload: Workload, world: World, case: Case, progress: Progress | None = None) -> Run:
     """Replay one case."""
     policy = make_policy(case.policy, world, dict(case.settings))
+    if case.engine is Engine.FAITHFUL:
+        if not isinstance(policy, OwnPolicy):
+            raise InvalidRequestError(
+                f"the faithful engine runs the real scheduler, which is millpond, not {case.policy}"
+            )
+        return replay_faithfully(workload, world, policy, seed=case.seed, progress=progress)
     return replay(workload, world, policy, seed=case.seed, progress=progress)
 
 

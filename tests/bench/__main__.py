@@ -23,6 +23,7 @@ local Azure
           What the stand-in for Azure costs: there is no peer that answers as a resource manager does. Memory is the
           peak of its daemon, or of an account's storage server; one run of pulumi is engine, program and stand-in.
 
+regret    What a compiled formula comes to beside its policy, in node-hours and waits: simulated, so the same each time.
 polling   What idling costs and how long a task waits for it: no peer, but bounds of our own.
 
 Prints a table and writes the same as JSON.
@@ -44,6 +45,7 @@ from tests.bench.machine import Machine, sync_us, this_machine
 from tests.bench.measure import ROOT, Figure, measure
 from tests.bench.plan import benches
 from tests.bench.polling import FULL, QUICK, Polling, measure_polling, percentile_95
+from tests.bench.regrets import JOBS, Found, measure_regrets, regrets_table
 
 _WIDTH = 118
 _HUNDRED = 100
@@ -69,12 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> Path:
             found = list(measure(bench, rounds, Path(scratch)))
             console.print(_table(found))
             figures += found
+        regrets = list(measure_regrets(100 if options.quick else JOBS))
+        console.print(regrets_table(regrets))
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
             polling = measure_polling(Path(folder), QUICK if options.quick else FULL)
         console.print(_polling_table(polling))
         # Another program's writes make every fsync here longer, so that figures of a busy disk can be told.
         syncs = (machine.sync_us, sync_us(Path(scratch)))
-    path = _write(options.out, began, machine, syncs, figures, polling)
+    path = _write(options.out, began, machine, syncs, figures, regrets, polling)
     console.print(f"write with fsync: {syncs[0]:.0f} us before, {syncs[1]:.0f} us after", highlight=False)
     console.print(f"{time.monotonic() - started:.0f} s; written to {path}", highlight=False, soft_wrap=True)
     return path
@@ -128,6 +132,7 @@ def _write(
     machine: Machine,
     syncs: tuple[float, float],
     figures: Sequence[Figure],
+    regrets: Sequence[Found],
     polling: Polling,
 ) -> Path:
     path = folder / f"bench-{began:%Y%m%dT%H%M%SZ}.json"
@@ -136,6 +141,7 @@ def _write(
         "machine": asdict(machine),
         "sync_us": syncs,
         "figures": [asdict(each) for each in figures],
+        "regrets": [asdict(each) for each in regrets],
         "polling": asdict(polling),
     }
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ import pytest
 
 from tests.bench.__main__ import main
 from tests.bench.plan import benches
+from tests.bench.regrets import KINDS
 from tests.bench.scaling import Scaler, replicas
 
 
@@ -17,6 +18,8 @@ def test_every_bench_runs_and_is_written_down(tmp_path: Path, capsys: pytest.Cap
     assert [figure["side"] for figure in written["figures"]] == sides
     assert all(figure["median_us"] > 0 and figure["peak_mib"] > 1 for figure in written["figures"])
     assert written["machine"]["cores"] >= 1
+    assert {each["workload"] for each in written["regrets"]} == {kind.name for kind in KINDS}
+    assert all(each["formula_node_hours"] > 0 for each in written["regrets"])
     assert "hand out and commit" in capsys.readouterr().out
 
 

@@ -1,7 +1,6 @@
 """A decision with its inputs as a document: what is read is what was written, and what cannot be read says why."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -10,26 +9,21 @@ from hypothesis import strategies as st
 
 from scheduler.autoscale.inputs import DecisionRecord, Inputs, decide_on, record_of
 from scheduler.autoscale.levels import PoolHistory
-from scheduler.autoscale.plan import GroupFleet, GroupHistory
 from scheduler.decision_document import dump_record, indented, load_record
 from scheduler.errors import InvalidRequestError
-from scheduler.model import GroupKey, PoolDemand
+from scheduler.model import PoolDemand
 from scheduler.policy import ScalingPolicy
 from tests.scheduler.autoscale.fleets import NOW, POOL, fleet, group, node, work
-from tests.scheduler.autoscale.situations import Situation, situations
-from tests.scheduler.autoscale.test_inputs import LEARNED
+from tests.scheduler.autoscale.situations import DEMANDS, FLEETS, LEARNED, POLICIES, Fleets
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 def record(
-    policy: ScalingPolicy,
-    demand: PoolDemand | None,
-    groups: tuple[GroupFleet, ...],
-    history: Mapping[GroupKey, GroupHistory],
-    learned: PoolHistory | None = None,
+    policy: ScalingPolicy, demand: PoolDemand | None, situation: Fleets, learned: PoolHistory | None = None
 ) -> DecisionRecord:
     """Decide upon a situation of the pool, for which no change is proposed."""
+    groups, history = situation
     known = {} if learned is None else {POOL: learned}
     inputs = Inputs({POOL: policy}, {POOL: demand}, groups, tuple(history.items()), NOW, {POOL: policy}, known)
     return record_of(inputs, decide_on(inputs), POOL)
@@ -37,16 +31,20 @@ def record(
 
 def one() -> DecisionRecord:
     """Decide upon three waiting tasks and a node."""
-    return record(ScalingPolicy(), work(active=3), (fleet(group(), node(1)),), {})
+    return record(ScalingPolicy(), work(active=3), ((fleet(group(), node(1)),), {}))
 
 
-@given(situations(), st.booleans(), st.none() | LEARNED, st.none() | TEXTS)
+@given(POLICIES, st.none() | DEMANDS, FLEETS, st.none() | LEARNED, st.none() | TEXTS)
 def test_what_was_written_is_read(
-    now: Situation, unread: bool, learned: PoolHistory | None, unknown: str | None
+    policy: ScalingPolicy,
+    demand: PoolDemand | None,
+    situation: Fleets,
+    learned: PoolHistory | None,
+    unknown: str | None,
 ) -> None:
     """A record comes back equal, laid out for people or not, and decides as it did."""
-    groups = (replace(now.groups[0], unknown=unknown), *now.groups[1:])
-    written = record(now.policy, None if unread else now.demand, groups, now.history, learned)
+    groups, history = situation
+    written = record(policy, demand, ((replace(groups[0], unknown=unknown), *groups[1:]), history), learned)
     document = dump_record(written)
     read = load_record(document)
     assert read == written
@@ -89,6 +87,6 @@ def test_an_older_document_is_read_with_defaults() -> None:
 
 def test_what_no_json_can_hold_is_refused() -> None:
     """Half a surrogate pair in an error that Azure sent is our error, so that nothing but the record is lost."""
-    odd = record(ScalingPolicy(), None, (fleet(group(), unknown="\ud800"),), {})
+    odd = record(ScalingPolicy(), None, ((fleet(group(), unknown="\ud800"),), {}))
     with pytest.raises(InvalidRequestError, match="cannot be written as JSON"):
         dump_record(odd)

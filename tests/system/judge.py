@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from scheduler.adapters.memory import MemoryBlobs
 from scheduler.adapters.sql.job_store import SqlJobStore
 from scheduler.model import Job, JobResult, JobState, OutputFile, Task, TaskResult, TaskState
-from tests.system.workload import OUTPUT, Expected, JobPlan, expected
+from scheduler.simulator.faithful.node import OUTPUT
+from tests.system.workload import Expected, JobPlan, expected
 
 MOST_TASKS = 10_000
 

@@ -1,15 +1,16 @@
 """Jobs for a simulated pool, and what each of their tasks must give, computed beforehand."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from node_bootstrap.protocol import ExitCodeRules, TaskDefinition, sha256_hex
+from node_bootstrap.protocol import ExitCodeRules, Outcome, TaskDefinition, TaskMessage, TaskRef, sha256_hex
 from scheduler.model import RetryPolicy, Step, TaskResult
+from scheduler.simulator.faithful.node import OUTPUT, Work
 
-OUTPUT = "out.txt"
 DOOMED_EXIT_CODE = 3
+TORN = b"what a failed run left"
 
 # Faults must not use a budget up: what a job has to give would then depend on them.
 _PATIENT = RetryPolicy(max_task_retries=10, max_node_faults=100_000, max_preemptions=100_000)
@@ -65,6 +66,27 @@ class JobPlan:
     def find(self, step: str) -> StepPlan:
         """Give a step by name."""
         return next(plan for plan in self.steps if plan.name == step)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPrograms:
+    """The programs that the commands of planned jobs name; `plan_of` gives the plan of a job id."""
+
+    plan_of: Callable[[str], JobPlan]
+
+    def begin(
+        self, message: TaskMessage, definition: TaskDefinition, task: TaskRef, inputs: Mapping[str, bytes]
+    ) -> Work:
+        """Do what the plan says."""
+        plan = self.plan_of(message.job_id)
+        step = plan.find(definition.step)
+        index = task.task_id - definition.first_task_id
+        code = exit_code(step, index, task.attempt)
+        output = compute(plan.name, step.name, index, inputs) if code == 0 else TORN
+        return Work(step.task_seconds[index], code, output, TORN)
+
+    def end(self, job_id: str, task: TaskRef, outcome: Outcome) -> None:
+        """The judge looks at what is committed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 from unittest import mock
 
 from node_bootstrap.protocol import EVENTS_QUEUE, SCHEDULER
@@ -23,17 +24,15 @@ from scheduler.adapters.sql.deletion_store import SqlDeletionStore
 from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
-from scheduler.controller.clear import Clear
-from scheduler.controller.collect import Collect
-from scheduler.controller.feed import Feed
-from scheduler.controller.fleet import Fleet
+from scheduler.controller.assembly import Ports, assemble
 from scheduler.controller.loop import Controller
 from scheduler.controller.pace import USUAL
-from scheduler.controller.reconcile import Reconcile
 from scheduler.errors import MillpondError, NotFoundError
 from scheduler.model import GroupKey, GroupPriority, InstanceState, NewJob, NodeGroup, NodePhase
 from scheduler.policy import ScalingPolicy
 from scheduler.settings import SETTINGS_BLOB, PoolSettings, SchedulerSettings, dump_settings, load_settings
+from scheduler.simulator.faithful.node import SimulatedNode
+from scheduler.simulator.faithful.wiring import simulated_settings
 from tests.system.faults import (
     Crash,
     FaultPlan,
@@ -45,8 +44,7 @@ from tests.system.faults import (
     UnreliableQueues,
 )
 from tests.system.judge import Judge
-from tests.system.node import SimulatedNode
-from tests.system.workload import JobPlan, draw_jobs
+from tests.system.workload import JobPlan, PlannedPrograms, draw_jobs
 
 POOL = "pool"
 QUICK = ScalingPolicy(
@@ -168,17 +166,7 @@ class World:
             task_slots=self.scenario.task_slots,
             max_nodes=self.scenario.policy.max_nodes,
         )
-        settings = SchedulerSettings(
-            environment="simulation",
-            subscription_id="00000000-0000-0000-0000-000000000000",
-            resource_group="rg",
-            location="westeurope",
-            resource_manager="https://management.example",
-            blob_endpoint="https://blob.example/",
-            queue_endpoint="https://queue.example/",
-            storage_account="account",
-            pools=(PoolSettings(POOL, self.scenario.policy, (group,)),),
-        )
+        settings = simulated_settings((PoolSettings(POOL, self.scenario.policy, (group,)),))
         self.blobs.write(SCHEDULER, SETTINGS_BLOB, dump_settings(settings).encode())
 
     def submit(self) -> None:
@@ -199,26 +187,24 @@ class World:
     def start_scheduler(self) -> Controller:
         """Make a scheduler's process: everything new but the store and the world outside."""
 
-        def port(inner: object, name: str) -> Unreliable:
+        def port(inner: object, name: str) -> Any:
             return Unreliable(inner, self.faults, name)
 
-        queues = UnreliableQueues(self.queues, self.faults)
         blobs = port(self.blobs, "blobs")
-        dispatch, fleet = port(self.dispatch, "dispatch"), port(self.fleet, "fleet")
-        capacity = UnreliableCapacity(self.capacity, self.faults, self.check_removal)
-        return Controller(
-            lease=port(MemoryLease(self.clock, self.leader, timedelta(seconds=15)), "lease"),
-            epochs=self.database,
-            settings=StoredSettings(blobs),
-            store=fleet,
-            dispatch=dispatch,
-            collect=Collect(dispatch, queues, blobs),
-            reconcile=Reconcile(dispatch, queues, blobs),
-            feed=Feed(dispatch, queues, blobs),
-            fleet=Fleet(fleet, dispatch, capacity, queues, blobs),
-            clear=Clear(port(SqlDeletionStore(self.database), "deletions"), blobs),
+        return assemble(
+            Ports(
+                lease=port(MemoryLease(self.clock, self.leader, timedelta(seconds=15)), "lease"),
+                epochs=self.database,
+                fleet=port(self.fleet, "fleet"),
+                dispatch=port(self.dispatch, "dispatch"),
+                deletions=port(SqlDeletionStore(self.database), "deletions"),
+                capacity=UnreliableCapacity(self.capacity, self.faults, self.check_removal),
+                queues=UnreliableQueues(self.queues, self.faults),
+                blobs=blobs,
+            ),
+            StoredSettings(blobs),
+            replace(USUAL, renew=timedelta(seconds=5)),
             reconcile_interval=timedelta(seconds=30),
-            pace=replace(USUAL, renew=timedelta(seconds=5)),
         )
 
     def run(self) -> Outcome:
@@ -277,9 +263,9 @@ class World:
                     scale_set,
                     self.scenario.task_slots,
                     link,
-                    self.plan_of,
-                    self.trace,
+                    PlannedPrograms(self.plan_of),
                     self.clock.now(),
+                    self.trace.note,
                 )
                 self.trace.note(f"node {node_id} boots")
 

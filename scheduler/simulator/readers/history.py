@@ -6,7 +6,8 @@ The file is JSON lines: a first line that names pool and version, then one objec
 
 import json
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from scheduler.errors import InvalidRequestError
@@ -19,11 +20,13 @@ FORMAT = "millpond-history"
 VERSION = 1
 
 
-def record_history(service: JobService, pool: str) -> Iterator[str]:
-    """Give the lines of a pool's history. Tasks that have not both started and ended are left out."""
+def record_history(service: JobService, pool: str, since: datetime | None = None) -> Iterator[str]:
+    """Give the lines of a pool's history: its jobs, from an instant on where one is given.
+
+    Tasks that have not both started and ended are left out.
+    """
     yield json.dumps({"format": FORMAT, "version": VERSION, "pool": pool})
-    jobs = sorted((job for job in service.list_jobs() if job.pool == pool), key=lambda job: job.created_at)
-    for job in jobs:
+    for job in sorted(_jobs_of(service, pool, since), key=lambda job: job.created_at):
         for task in _tasks(service, job):
             if task.started_at is not None and task.ended_at is not None:
                 yield json.dumps(_record(job, task))
@@ -62,12 +65,25 @@ def read_history(name: str, text: str) -> Reading:
                 tasks.append(task)
             else:
                 left_out += 1
-    return reading_of(name, _jobs(tasks), problems, left_out, tuple(boots))
+    reading = reading_of(name, _jobs(tasks), problems, left_out, tuple(boots))
+    first = min(task["submitted_at"] for task in tasks)
+    return replace(reading, begins_at=datetime.fromtimestamp(first, UTC))
 
 
 def is_history(text: str) -> bool:
     """Whether a text begins as a history does."""
     return FORMAT in text.partition("\n")[0]
+
+
+def _jobs_of(service: JobService, pool: str, since: datetime | None) -> Iterator[Job]:
+    before: str | None = None
+    while page := service.list_jobs(before):
+        for job in page:
+            if since is not None and job.created_at < since:
+                return
+            if job.pool == pool:
+                yield job
+        before = page[-1].job_id
 
 
 def _tasks(service: JobService, job: Job) -> Iterator[Task]:
@@ -111,7 +127,9 @@ def _jobs(tasks: list[dict[str, Any]]) -> list[SimulatedJob]:
     for task in tasks:
         waits_for = before[task["job"], task["step"]]
         after = tuple(places[waits_for]) if waits_for else ()
-        jobs.append(SimulatedJob(task["submitted_at"], task["ended_at"] - task["started_at"], after=after))
+        ready_at = max(task["submitted_at"], ended[waits_for]) if waits_for else task["submitted_at"]
+        wait, run = max(0.0, task["started_at"] - ready_at), task["ended_at"] - task["started_at"]
+        jobs.append(SimulatedJob(task["submitted_at"], run, after=after, recorded_wait=wait))
     return jobs
 
 

@@ -4,6 +4,7 @@ import gzip
 import re
 import zlib
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from scheduler.errors import InvalidRequestError, NotFoundError
@@ -28,13 +29,14 @@ class Problem:
 class Reading:
     """A workload, the lines that could not be read, and how many jobs were left out because they never ran.
 
-    `boots` are boot times that were measured, where the file has any.
+    `boots` are boot times that were measured, and `begins_at` is when the first job came, where the file says so.
     """
 
     workload: Workload
     problems: tuple[Problem, ...] = ()
     left_out: int = 0
     boots: tuple[float, ...] = ()
+    begins_at: datetime | None = None
 
 
 def text_of(path: Path) -> str:

@@ -3,17 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import reduce
 from itertools import product
 from typing import NamedTuple
 
 from hypothesis import strategies as st
 
 from scheduler.autoscale.assess import BACK_OFF, Assessment, assess
+from scheduler.autoscale.decide import decide
+from scheduler.autoscale.levels import PoolHistory, observed
 from scheduler.autoscale.plan import GroupFleet, GroupHistory, Hold, Plan
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import GroupKey, Node, NodeGroup, NodePhase, PoolDemand
 from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
-from tests.scheduler.autoscale.fleets import NOW, after, applied, group, node, plan_for
+from tests.scheduler.autoscale.fleets import NOW, POOL, after, applied, group, node
 
 TICK = timedelta(microseconds=1)
 # A node in one of these may hold messages; a drained one holds none, by `controller/fold.py`.
@@ -66,10 +69,16 @@ class Situation:
     demand: PoolDemand
     groups: tuple[GroupFleet, ...]
     history: Mapping[GroupKey, GroupHistory]
+    learned: PoolHistory | None = None
 
-    def plan(self) -> Plan:
+    def plan(self, now: datetime = NOW) -> Plan:
         """Decide."""
-        return plan_for(self.policy, self.demand, *self.groups, history=self.history)
+        return decide({POOL: self.policy}, {POOL: self.demand}, self.groups, self.history, now, learned=self.known)
+
+    @property
+    def known(self) -> dict[str, PoolHistory]:
+        """Give what the pool has learned, if it has."""
+        return {} if self.learned is None else {POOL: self.learned}
 
     def carried_out(self) -> "Situation":
         """Give the situation once the plan is carried out."""
@@ -116,7 +125,7 @@ _WORKING = [each for each in _SHAPES if each.phase is NodePhase.WORKING] * 3
 _ERRORS = (None, None, None, "AllocationFailed", "QuotaExceeded: the quota of cores is used up")
 
 POLICIES = st.builds(
-    lambda nodes, wait, time, idle, deadline, failures: ScalingPolicy(
+    lambda nodes, wait, time, idle, deadline, failures, cost: ScalingPolicy(
         acceptable_wait=wait,
         min_nodes=min(nodes),
         max_nodes=max(nodes),
@@ -124,6 +133,7 @@ POLICIES = st.builds(
         idle_timeout=idle,
         boot_deadline=deadline,
         max_failed_boots=failures,
+        waiting_cost=cost,
     ),
     st.tuples(st.sampled_from([0, 0, 1, 2, 6]), st.integers(0, 14)),
     st.sampled_from([timedelta(seconds=1), timedelta(minutes=5), timedelta(hours=2)]),
@@ -131,6 +141,7 @@ POLICIES = st.builds(
     st.sampled_from([None, None, TICK, timedelta(minutes=2), timedelta(hours=1)]),
     st.sampled_from([timedelta(minutes=5), timedelta(minutes=15)]),
     st.integers(1, 3),
+    st.sampled_from([1.0, 1.0, 0.0, 0.01, 1000.0]),
 )
 # None, a little, very much; runs of no time to months, or not known.
 _WORK = st.tuples(
@@ -138,6 +149,15 @@ _WORK = st.tuples(
     st.sampled_from([0, 0, 1, 2, 3, 8, 60]),
     st.none() | st.just(0.0) | st.floats(0.001, 1e7),
     st.none() | AGES,
+)
+DEMANDS = _WORK.map(lambda drawn: PoolDemand(*drawn[:3], _ago(ScalingPolicy(), drawn[3])))
+# Pauses of the first levels, learned from a demand that changed every two minutes.
+LEARNED = st.lists(st.integers(0, 12), max_size=8).map(
+    lambda levels: reduce(
+        lambda known, step: observed(known, step[1], NOW - (9 - step[0]) * timedelta(minutes=2)),
+        enumerate(levels),
+        PoolHistory(),
+    )
 )
 # A time without its kind, and the other way round, too.
 _PASTS = st.tuples(
@@ -200,7 +220,8 @@ def situations(
         fleets.append(GroupFleet(owner, members, max(0, kept + more), None if known else unknown, error))
         history[owner.key] = _past(policy, *past)
     active, running, mean, oldest = draw(_WORK)
-    return Situation(policy, PoolDemand(active, running, mean, _ago(policy, oldest)), tuple(fleets), history)
+    demand = PoolDemand(active, running, mean, _ago(policy, oldest))
+    return Situation(policy, demand, tuple(fleets), history, draw(st.none() | LEARNED))
 
 
 def _node(
@@ -243,3 +264,7 @@ def _past(
 
 def _ago(policy: ScalingPolicy, age: Age | None) -> datetime | None:
     return None if age is None else NOW - age.of(policy)
+
+
+Fleets = tuple[tuple[GroupFleet, ...], Mapping[GroupKey, GroupHistory]]
+FLEETS: st.SearchStrategy[Fleets] = situations().map(lambda now: (now.groups, now.history))

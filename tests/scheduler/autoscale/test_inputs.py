@@ -1,39 +1,25 @@
 """The inputs of a decision, as one record: decided upon again they give the same."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
-from functools import reduce
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.autoscale.decide import decide
 from scheduler.autoscale.inputs import DecisionRecord, Inputs, bearing, decide_on, record_of, weigh_pool
-from scheduler.autoscale.levels import PoolHistory, observed
-from scheduler.autoscale.plan import GroupFleet, GroupHistory, Plan, decision_of
+from scheduler.autoscale.levels import PoolHistory
+from scheduler.autoscale.plan import Plan, decision_of
 from scheduler.model import GroupKey, PoolDemand
 from scheduler.policy import ScalingPolicy
 from tests.scheduler.autoscale.fleets import NOW, POOL, fleet, group, node, work
-from tests.scheduler.autoscale.situations import POLICIES, Situation, situations
-
-LEARNED = st.lists(st.integers(0, 12), max_size=8).map(
-    lambda levels: reduce(
-        lambda known, step: observed(known, step[1], NOW - (9 - step[0]) * timedelta(minutes=2)),
-        enumerate(levels),
-        PoolHistory(),
-    )
-)
+from tests.scheduler.autoscale.situations import DEMANDS, FLEETS, LEARNED, POLICIES, Fleets
 
 
 def two_pools(
-    policy: ScalingPolicy,
-    demand: PoolDemand | None,
-    groups: tuple[GroupFleet, ...],
-    history: Mapping[GroupKey, GroupHistory],
-    learned: PoolHistory | None = None,
+    policy: ScalingPolicy, demand: PoolDemand | None, situation: Fleets, learned: PoolHistory | None = None
 ) -> Inputs:
-    """Give the inputs of a step over the pool and another pool that has work and a node."""
+    """Give the inputs of a step over the pool in a situation and another pool that has work and a node."""
+    groups, history = situation
     other = replace(group(), key=GroupKey("other", "main", "g1"))
     idle = fleet(other, node(1, of=other))
     return Inputs(
@@ -46,10 +32,12 @@ def two_pools(
     )
 
 
-@given(situations(), st.booleans(), st.none() | LEARNED)
-def test_a_record_gives_the_same_decision(now: Situation, unread: bool, learned: PoolHistory | None) -> None:
+@given(POLICIES, st.none() | DEMANDS, FLEETS, st.none() | LEARNED)
+def test_a_record_gives_the_same_decision(
+    policy: ScalingPolicy, demand: PoolDemand | None, situation: Fleets, learned: PoolHistory | None
+) -> None:
     """The inputs decide as `decide` does, and a pool's record, without the other pool, as the whole step did."""
-    inputs = two_pools(now.policy, None if unread else now.demand, now.groups, now.history, learned)
+    inputs = two_pools(policy, demand, situation, learned)
     plan = decide(inputs.policies, inputs.demand, inputs.fleet, dict(inputs.history), NOW, learned=inputs.learned)
     assert decide_on(inputs) == plan
     for pool in (POOL, "other"):
@@ -61,7 +49,7 @@ def test_a_record_gives_the_same_decision(now: Situation, unread: bool, learned:
 
 def test_only_the_pools_own_part_is_kept() -> None:
     """What is about other pools is left out, in every field."""
-    inputs = two_pools(ScalingPolicy(), work(active=3), (fleet(group()),), {})
+    inputs = two_pools(ScalingPolicy(), work(active=3), ((fleet(group()),), {}))
     own = inputs.of("other")
     assert (set(own.policies), set(own.demand)) == ({"other"}, {"other"})
     assert {each.group.key.pool for each in own.fleet} == {"other"}
@@ -71,7 +59,7 @@ def test_only_the_pools_own_part_is_kept() -> None:
 
 def test_where_pools_depend_on_each_other_all_is_kept() -> None:
     """A decision that does not follow from the pool's own part is kept with all that the step was decided from."""
-    inputs = two_pools(ScalingPolicy(), work(active=3), (fleet(group()),), {})
+    inputs = two_pools(ScalingPolicy(), work(active=3), ((fleet(group()),), {}))
     plan = decide_on(inputs)
     halved = Plan(plan.actions[1:])
     assert record_of(inputs, halved, POOL) == DecisionRecord(POOL, inputs, ())
@@ -79,24 +67,23 @@ def test_where_pools_depend_on_each_other_all_is_kept() -> None:
 
 def test_unknown_work_is_not_weighed() -> None:
     """Where a pool's work could not be read there is nothing to tell of; else there are its slots and groups."""
-    assert weigh_pool(two_pools(ScalingPolicy(), None, (fleet(group()),), {}), POOL) is None
-    weighed = weigh_pool(two_pools(ScalingPolicy(), work(active=3), (fleet(group()),), {}), POOL)
+    assert weigh_pool(two_pools(ScalingPolicy(), None, ((fleet(group()),), {})), POOL) is None
+    weighed = weigh_pool(two_pools(ScalingPolicy(), work(active=3), ((fleet(group()),), {})), POOL)
     assert weighed is not None
     assert (weighed.wanted.slots > 0, len(weighed.groups)) == (True, 1)
 
 
-@given(situations(), POLICIES, st.booleans())
+@given(POLICIES, POLICIES, st.none() | DEMANDS, FLEETS)
 def test_a_proposed_policy_decides_in_place_of_the_live_one(
-    now: Situation, proposal: ScalingPolicy, unread: bool
+    policy: ScalingPolicy, proposal: ScalingPolicy, demand: PoolDemand | None, situation: Fleets
 ) -> None:
     """A record says what the proposed policy would have done with the same nodes; the live decision is untouched."""
-    demand = None if unread else now.demand
-    inputs = two_pools(now.policy, demand, now.groups, now.history)
+    inputs = two_pools(policy, demand, situation)
     plan = decide_on(inputs)
     beside = replace(inputs, proposed={POOL: proposal})
     assert decide_on(beside) == plan
     record = record_of(beside, plan, POOL)
-    other = decide({POOL: proposal}, {POOL: demand}, now.groups, now.history, NOW)
+    other = decide({POOL: proposal}, {POOL: demand}, situation[0], situation[1], NOW)
     assert record.would_be() == tuple(decision_of(each, NOW) for each in other.actions)
     assert record.decided == record_of(inputs, plan, POOL).decided
     assert record_of(beside, plan, "other").would_be() is None
@@ -106,7 +93,7 @@ def test_the_bearing_changes_with_policies_and_ways_alone() -> None:
     """More of the same work is no news of a proposal; another way to go, or another policy, is."""
 
     def seen(waiting: int, proposal: ScalingPolicy | None = None) -> tuple[object, ...]:
-        inputs = two_pools(ScalingPolicy(), work(active=waiting), (fleet(group()),), {})
+        inputs = two_pools(ScalingPolicy(), work(active=waiting), ((fleet(group()),), {}))
         return bearing(replace(inputs, proposed={} if proposal is None else {POOL: proposal}), POOL)
 
     nine, eight = ScalingPolicy(max_nodes=9), ScalingPolicy(max_nodes=8)

@@ -1,6 +1,7 @@
 """A real service on a store of its own, with one pool."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
 from scheduler.adapters.sql.job_views import SqlJobViews
+from scheduler.api.app import create_app
+from scheduler.api.server import ApiServer
 from scheduler.autoscale.inputs import Inputs, decide_on, record_of
 from scheduler.autoscale.plan import GroupFleet, Hold, Reason, ReasonKind
+from scheduler.cli.home import ApiAddress, StackFolder
 from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, PoolDemand, Sample, StorageAddress
 from scheduler.policy import ScalingPolicy
 from scheduler.service import Service
@@ -82,3 +86,12 @@ def service(tmp_path: Path, blobs: MemoryBlobs) -> Iterator[Service]:
     clock, views = ManualClock(_NOW), SqlJobViews(database)
     yield Service(SqlJobStore(database), fleet, lambda: address, clock, views=views, blobs=blobs)
     database.close()
+
+
+@contextmanager
+def served(service: Service, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Serve a service where commands look for it."""
+    monkeypatch.setenv("MILLPOND_HOME", str(home))
+    with ApiServer(create_app(service, "token")) as server:
+        StackFolder("local", home).publish_api(ApiAddress(server.url, "token", 1))
+        yield

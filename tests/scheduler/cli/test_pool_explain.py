@@ -11,13 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from scheduler.api.app import create_app
-from scheduler.api.server import ApiServer
-from scheduler.cli.home import ApiAddress, StackFolder
 from scheduler.cli.pool_explain import parse_instant
 from scheduler.cli.pools import pool
 from scheduler.errors import InvalidRequestError
 from scheduler.service import Service
+from tests.scheduler.cli.conftest import served
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=timezone(timedelta(hours=1)))
 
@@ -25,9 +23,7 @@ NOW = datetime(2026, 3, 1, 12, 30, tzinfo=timezone(timedelta(hours=1)))
 @pytest.fixture
 def running(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """Serve the service where commands look for it."""
-    monkeypatch.setenv("MILLPOND_HOME", str(tmp_path / "home"))
-    with ApiServer(create_app(service, "token")) as server:
-        StackFolder("local", tmp_path / "home").publish_api(ApiAddress(server.url, "token", 1))
+    with served(service, tmp_path / "home", monkeypatch):
         yield service
 
 

@@ -166,7 +166,7 @@ class World:
         reading = self.fleet.observe(self.epoch, now)
         acted = self.fleet.act(self.epoch, reading, now)
         self.fleet.sample(self.epoch, reading, acted, now)
-        self.fleet.compare(acted)
+        self.fleet.keep(acted)
         return reading
 
     def run(self, span: timedelta, every: timedelta = timedelta(seconds=10)) -> None:

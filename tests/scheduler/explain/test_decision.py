@@ -1,6 +1,5 @@
 """Decisions told in plain words, from records alone."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -15,7 +14,7 @@ from scheduler.model import Decision, GroupKey, NodePhase, PoolDemand, Sample
 from scheduler.policy import ScalingPolicy
 from scheduler.views import DecisionStory
 from tests.scheduler.autoscale.fleets import NOW, POOL, fleet, group, node, work
-from tests.scheduler.autoscale.situations import Situation, situations
+from tests.scheduler.autoscale.situations import DEMANDS, FLEETS, POLICIES, Fleets
 
 MINUTE = timedelta(minutes=1)
 POLICY = ScalingPolicy(acceptable_wait=MINUTE, max_nodes=10)
@@ -26,20 +25,23 @@ def record(
     demand: PoolDemand | None,
     *groups: GroupFleet,
     policy: ScalingPolicy = POLICY,
-    history: Mapping[GroupKey, GroupHistory] | None = None,
+    history: dict[GroupKey, GroupHistory] | None = None,
 ) -> DecisionRecord:
     """Decide for the one pool."""
     inputs = Inputs({POOL: policy}, {POOL: demand}, groups, tuple((history or {}).items()), NOW)
     return record_of(inputs, decide_on(inputs), POOL)
 
 
-@given(situations(), st.booleans(), st.booleans())
-def test_every_decision_can_be_told(now: Situation, unread: bool, carried_out: bool) -> None:
+@given(POLICIES, st.none() | DEMANDS, FLEETS, st.booleans())
+def test_every_decision_can_be_told(
+    policy: ScalingPolicy, demand: PoolDemand | None, situation: Fleets, carried_out: bool
+) -> None:
     """Whatever the situation, each action and group has a sentence, and the same decision comes out."""
-    made = record(None if unread else now.demand, *now.groups, policy=now.policy, history=now.history)
+    groups, history = situation
+    made = record(demand, *groups, policy=policy, history=history)
     story = tell(made, made.decided if carried_out else None)
     assert len(story.decided) == len(made.decided)
-    assert len(story.seen) == 1 + len(now.groups)
+    assert len(story.seen) == 1 + len(groups)
     assert story.same
     told = (*story.seen, *story.wanted, *story.decided, *story.held_back, *story.replayed)
     assert all(line[0].isupper() or line[0].isdigit() for line in told)
@@ -103,6 +105,37 @@ def test_what_is_kept_without_work_is_told() -> None:
     )
     owners = tell(record(work(), fleet(group(), node(1, idle=MINUTE)), policy=replace(POLICY, idle_timeout=5 * MINUTE)))
     assert "kept for 5 min as the owner says, and longer" in owners.held_back[1]
+
+
+def test_what_goes_or_comes_back_is_counted() -> None:
+    """Nodes that this decision drains are not told as kept, and those taken back are not told as missing."""
+    drained = tell(record(work(), fleet(group(), node(1, idle=60 * MINUTE))))
+    assert drained.decided[0].startswith("Drain 1 node of group main: vmss-main-g1_1, because ")
+    assert drained.held_back == ("Nothing more was wanted.",)
+    back = tell(
+        record(work(active=4, mean=600.0), fleet(group(), node(1, NodePhase.DRAINING), node(2, NodePhase.DRAINED)))
+    )
+    assert back.decided[0].startswith("Undrain 2 nodes of group main")
+    assert back.held_back == ("Nothing more was wanted.",)
+
+
+def test_the_order_that_fills_a_group_says_so() -> None:
+    """What an order leaves missing has its reason: the group's maximum, or boots that fail, of which one is tried."""
+    full = tell(record(work(active=40), fleet(group(most=3))))
+    assert full.held_back[1:] == ("Group main: with this order it is at its maximum of 3 nodes.",)
+    failed = GroupHistory(failed_boots=3, failed_boot_at=NOW - 60 * MINUTE)
+    tried = tell(record(work(active=40), fleet(group()), history={KEY: failed}))
+    assert tried.held_back[1:] == ("Group main: no more than 1 node is tried while boots fail.",)
+
+
+def test_of_many_nodes_some_are_named() -> None:
+    """A story names ten nodes and counts the others."""
+    nodes = [node(number, idle=60 * MINUTE) for number in range(12)]
+    story = tell(record(work(), fleet(group(most=20), *nodes), policy=replace(POLICY, max_nodes=20)))
+    assert (
+        "vmss-main-g1_7, vmss-main-g1_8 and 2 others" in story.decided[0]
+        or " and 2 others, because" in story.decided[0]
+    )
 
 
 def test_unknown_work_is_told() -> None:

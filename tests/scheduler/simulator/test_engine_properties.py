@@ -2,19 +2,16 @@
 
 import math
 from dataclasses import dataclass
-from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.policy import ScalingPolicy
 from scheduler.simulator.engine import replay
 from scheduler.simulator.interface import Detail, Observation, Orders
-from scheduler.simulator.policies.own import own_policy
 from scheduler.simulator.policies.simple import QueueDepth
-from scheduler.simulator.run import Run
 from scheduler.simulator.workload import SimulatedJob, Workload, workload_of
 from scheduler.simulator.world import Exponential, Fixed, Group, Quota, World, one_pool
+from tests.scheduler.simulator.worlds import check_laws
 
 
 @st.composite
@@ -82,45 +79,6 @@ class Erratic:
         return orders[turn], state + 1
 
 
-def check(run: Run) -> None:
-    """Check what must hold of a run: conservation, causes before effects, Little's law, and that work is paid for."""
-    workload = run.workload
-    for job in range(len(workload)):
-        if math.isnan(run.end[job]):
-            continue
-        assert run.ready[job] >= workload.submit[job]
-        assert run.start[job] >= run.ready[job]
-        assert run.end[job] >= run.start[job] + workload.run[job] - 1e-6
-        for other in workload.after[job] if workload.after else ():
-            assert run.ready[job] >= run.end[other]
-    finished = [job for job in range(len(workload)) if not math.isnan(run.end[job])]
-    done = sum(workload.run[job] * workload.slots[job] for job in finished)
-    offered = sum(
-        totals.node_seconds * group.slots for totals, (_, group) in zip(run.groups, run.world.groups, strict=True)
-    )
-    assert offered >= done + run.lost_slot_seconds - 1e-6
-    if run.unfinished:
-        return
-    for pool, series in enumerate(run.series):
-        area = running = paid = 0.0
-        for step, at in enumerate(series.at[:-1]):
-            length = series.at[step + 1] - at
-            assert length > 0
-            assert min(series.waiting[step], series.running[step], series.up[step]) >= 0
-            assert series.running[step] <= series.up[step] <= series.alive[step]
-            area += (series.waiting[step] + series.running[step]) * length
-            running += series.running[step] * length
-            paid += series.alive[step] * length
-        assert (series.waiting[-1], series.running[-1]) == (0, 0)
-        if len(run.series) == 1:
-            # Little's law on the whole run: the area under the number in the system is the sum of times in it.
-            spent = sum((run.end[job] - run.ready[job]) * workload.slots[job] for job in finished)
-            assert math.isclose(area, spent, rel_tol=1e-9, abs_tol=1e-6)
-            assert math.isclose(running, done + run.lost_slot_seconds, rel_tol=1e-9, abs_tol=1e-6)
-            assert paid >= offered - 1e-6
-        assert pool < len(run.world.pools)
-
-
 @settings(deadline=None, max_examples=60)
 @given(
     workload=workloads(slots=3), group=groups(slots=3), interval=st.sampled_from([7.0, 60.0]), seed=st.integers(0, 9)
@@ -129,7 +87,7 @@ def test_nothing_is_lost_and_littles_law_holds(workload: Workload, group: Group,
     """Under erratic orders, failed boots and nodes taken away, every job runs once to its end."""
     run = replay(workload, one_pool(group), Erratic(interval), seed=seed)
     assert run.unfinished == 0
-    check(run)
+    check_laws(run)
 
 
 @settings(deadline=None, max_examples=40)
@@ -148,27 +106,9 @@ def test_the_same_arguments_give_the_same_bytes(workload: Workload, group: Group
 def test_with_a_node_for_each_job_none_waits_longer_than_a_boot(workload: Workload, boot: int) -> None:
     """Without limits and faults the wait is at most the boot time, and only boots and runs are paid for."""
     run = replay(workload, one_pool(Group(boot=Fixed(float(boot)))), QueueDepth(idle_timeout=0.0))
-    check(run)
+    check_laws(run)
     assert max(run.waits) <= boot
     assert run.node_seconds <= workload.sum_run + len(workload) * boot + 1e-6
-
-
-@settings(deadline=None, max_examples=25)
-@given(workload=workloads(most=25), group=groups(), idle=st.integers(5, 400), wait=st.sampled_from([1, 120, 600]))
-def test_our_policy_asked_only_when_it_matters_decides_the_same(
-    workload: Workload, group: Group, idle: int, wait: int
-) -> None:
-    """Leaving out the questions between events and deadlines changes no number of the run."""
-    rules = ScalingPolicy(
-        acceptable_wait=timedelta(seconds=wait), idle_timeout=timedelta(seconds=idle), max_nodes=group.max_nodes or 50
-    )
-    world = one_pool(group)
-    skipping, asking = (replay(workload, world, own_policy(world, rules, skips=skips)) for skips in (True, False))
-    assert skipping.unfinished == asking.unfinished == 0
-    assert skipping.start.tobytes() == asking.start.tobytes()
-    assert skipping.groups == asking.groups
-    assert skipping.questions <= asking.questions
-    check(skipping)
 
 
 def test_a_quota_holds_over_pools() -> None:

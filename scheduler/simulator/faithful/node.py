@@ -1,9 +1,10 @@
-"""A node in the simulation: the runner's own state machine, with a shell whose processes and network are simulated."""
+"""A simulated node: the runner's own state machine, in a shell whose processes and network are simulated."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from node_bootstrap.protocol import (
     CONTROL,
@@ -33,28 +34,111 @@ from node_bootstrap.protocol import (
 )
 from node_bootstrap.runner import events, instructions
 from node_bootstrap.runner.machine import MachineSettings, RunnerMachine
-from scheduler.adapters.memory import QueueMessage
+from scheduler.adapters.memory import MemoryBlobs, MemoryQueues, QueueMessage
 from scheduler.errors import NotFoundError, UnavailableError
-from tests.system.faults import NodeLink, Trace
-from tests.system.workload import OUTPUT, JobPlan, StepPlan, compute, exit_code
 
 LEASE = timedelta(seconds=LEASE_SECONDS)
 STATUS_INTERVAL = timedelta(seconds=10)
-TORN = b"what a failed run left"
+# What a task writes, where it writes anything.
+OUTPUT = "out.txt"
 _OUTCOMES = {0: Outcome.SUCCESS, 1: Outcome.RETRYABLE}
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What a task's program will do: how long it runs, its exit code, its output then, and what is left if killed."""
+
+    seconds: float
+    exit_code: int = 0
+    output: bytes = b""
+    torn: bytes = b""
+
+
+class Programs(Protocol):
+    """The programs that tasks' commands name."""
+
+    def begin(
+        self, message: TaskMessage, definition: TaskDefinition, task: TaskRef, inputs: Mapping[str, bytes]
+    ) -> Work:
+        """Start one; `inputs` are the outputs of the steps that it reads, by path."""
+        ...
+
+    def end(self, job_id: str, task: TaskRef, outcome: Outcome) -> None:
+        """Hear that one has ended, by itself or killed; one whose node is gone is not told of."""
+        ...
+
+
+class Link(Protocol):
+    """A node's way to storage. Any call may raise `UnavailableError`."""
+
+    def read(self, container: str, name: str) -> bytes:
+        """Read a blob."""
+        ...
+
+    def read_range(self, container: str, name: str, offset: int, length: int) -> bytes:
+        """Read part of a blob."""
+        ...
+
+    def write(self, container: str, name: str, data: bytes) -> None:
+        """Write a blob."""
+        ...
+
+    def receive(self, queue: str, visibility: timedelta, limit: int) -> tuple[QueueMessage, ...]:
+        """Lease messages."""
+        ...
+
+    def update(self, message: QueueMessage, visibility: timedelta) -> QueueMessage:
+        """Renew a lease."""
+        ...
+
+    def delete(self, message: QueueMessage) -> None:
+        """Delete a message."""
+        ...
+
+    def send_event(self, queue: str, body: str) -> None:
+        """Send an event."""
+        ...
+
+    def choose(self, count: int) -> int:
+        """Choose which of several things under way is done next."""
+        ...
+
+    def is_slow(self) -> bool:
+        """Whether something is not done before the next tick."""
+        ...
+
+
+class SoundLink:
+    """A way to storage that never fails and takes no time."""
+
+    def __init__(self, queues: MemoryQueues, blobs: MemoryBlobs) -> None:
+        self._queues = queues
+        self.read, self.read_range, self.write = blobs.read, blobs.read_range, blobs.write
+        self.receive, self.update, self.delete = queues.receive, queues.update, queues.delete
+
+    def send_event(self, queue: str, body: str) -> None:
+        """Send an event."""
+        self._queues.send(queue, body)
+
+    def choose(self, count: int) -> int:  # noqa: ARG002  all are done at once, in order
+        """Take the oldest."""
+        return 0
+
+    def is_slow(self) -> bool:
+        """Do everything at once."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
 class Process:
-    """A task's process: what it will have computed when it ends by itself."""
+    """A task's process, which ends by itself at `ends_at`."""
 
     run_id: str
     job_id: str
     task: TaskRef
     started_at: datetime
     ends_at: datetime
-    exit_code: int
-    output: bytes
+    work: Work
 
 
 class SimulatedNode:
@@ -65,10 +149,10 @@ class SimulatedNode:
         node_id: str,
         queue: str,
         task_slots: int,
-        link: NodeLink,
-        plan_of: Callable[[str], JobPlan],
-        trace: Trace,
+        link: Link,
+        programs: Programs,
         now: datetime,
+        note: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.node_id = node_id
         self.link = link
@@ -76,8 +160,8 @@ class SimulatedNode:
         self.heard_at = now
         self._queue = queue
         self._task_slots = task_slots
-        self._plan_of = plan_of
-        self._trace = trace
+        self._programs = programs
+        self._note = note
         self._starts = 0
         self.restart(now)
 
@@ -106,13 +190,17 @@ class SimulatedNode:
         """Give the tasks whose processes run."""
         return [f"{process.job_id}/{process.task.task_id}" for process in self._processes.values()]
 
+    def next_end(self) -> datetime | None:
+        """Give when the first of the processes ends by itself."""
+        return min((process.ends_at for process in self._processes.values()), default=None)
+
     def step(self, now: datetime) -> None:
         """Let processes end, give the runner a tick, and carry out what it asks; some of that is left for later."""
         if not self.alive:
             return
         for process in [process for process in self._processes.values() if process.ends_at <= now]:
-            outcome = _OUTCOMES.get(process.exit_code, Outcome.PERMANENT)
-            self._end(process, outcome, process.exit_code, "", now)
+            code = process.work.exit_code
+            self._end(process, _OUTCOMES.get(code, Outcome.PERMANENT), code, process.work.output, "", now)
         self._tell(events.Tick(), now)
         left: list[instructions.Instruction] = []
         while self._asked and self.alive:
@@ -133,7 +221,7 @@ class SimulatedNode:
             case instructions.Discard():
                 self._outputs = {key: data for key, data in self._outputs.items() if key[0] != asked.run_id}
             case instructions.Exit():
-                self._trace.note(f"node {self.node_id} exits: {asked.reason}")
+                self._note(f"node {self.node_id} exits: {asked.reason}")
                 self.kill()
             case instructions.StartTask():
                 self._start(asked, now)
@@ -223,16 +311,11 @@ class SimulatedNode:
             report = _unstarted(asked.task, stop.outcome, stop.reason, now)
             self._tell(events.TaskEnded(asked.run_id, report), now)
             return
-        plan = self._plan_of(asked.message.job_id)
-        step: StepPlan = plan.find(definition.step)
-        index = asked.task.task_id - definition.first_task_id
-        code = exit_code(step, index, asked.task.attempt)
-        output = compute(plan.name, step.name, index, inputs) if code == 0 else TORN
-        ends_at = now + timedelta(seconds=step.task_seconds[index])
-        self._processes[asked.run_id, asked.task] = Process(
-            asked.run_id, asked.message.job_id, asked.task, now, ends_at, code, output
-        )
-        self._trace.note(f"{self.node_id} runs {plan.name}/{step.name}/{index}, attempt {asked.task.attempt}")
+        work = self._programs.begin(asked.message, definition, asked.task, inputs)
+        ends_at = now + timedelta(seconds=work.seconds)
+        process = Process(asked.run_id, asked.message.job_id, asked.task, now, ends_at, work)
+        self._processes[asked.run_id, asked.task] = process
+        self._note(f"{self.node_id} runs task {asked.task.task_id} of {process.job_id}, attempt {asked.task.attempt}")
 
     def _stage(self, message: TaskMessage) -> dict[str, bytes]:
         if message.inputs is None:
@@ -241,7 +324,8 @@ class SimulatedNode:
         found = {}
         for file in resolved.files:
             found[file.path] = self.link.read_range(file.container, file.blob, file.offset, file.length)
-            assert sha256_hex(found[file.path]) == file.sha256, f"{file} is not what its manifest says"
+            if sha256_hex(found[file.path]) != file.sha256:
+                raise ValueError(f"{file} is not what its manifest says")
         return {path: data for path, data in found.items() if path.endswith(OUTPUT)}
 
     def _stop(self, asked: instructions.StopTask, now: datetime) -> None:
@@ -249,13 +333,17 @@ class SimulatedNode:
         if process is None:
             self._stops[asked.run_id, asked.task] = asked
         else:
-            self._end(replace(process, output=TORN), asked.outcome, None, asked.reason, now)
+            self._end(process, asked.outcome, None, process.work.torn, asked.reason, now)
 
-    def _end(self, process: Process, outcome: Outcome, code: int | None, reason: str, now: datetime) -> None:
-        del self._processes[process.run_id, process.task]
-        self._outputs[process.run_id, process.task] = process.output
-        report = TaskReport(process.task.task_id, process.task.attempt, outcome, code, reason, process.started_at, now)
-        self._tell(events.TaskEnded(process.run_id, report, len(process.output)), now)
+    def _end(
+        self, process: Process, outcome: Outcome, code: int | None, output: bytes, reason: str, now: datetime
+    ) -> None:
+        task = process.task
+        del self._processes[process.run_id, task]
+        self._outputs[process.run_id, task] = output
+        self._programs.end(process.job_id, task, outcome)
+        report = TaskReport(task.task_id, task.attempt, outcome, code, reason, process.started_at, now)
+        self._tell(events.TaskEnded(process.run_id, report, len(output)), now)
 
     def _upload(self, asked: instructions.Upload) -> str:
         message, offset, pack, reports = asked.message, 0, b"", []

@@ -1,0 +1,350 @@
+"""The faithful replay: the real controller, store and runner, on adapters in memory and a manual clock.
+
+Clients submit the workload's jobs, the controller hands out and decides, machines of the cloud boot and run the
+runner's own state machine, and its tasks' processes run for as long as the workload says. Time goes from event to
+event: submissions, boots, evictions and ends of processes come when they come, runners tick every second, and the
+controller steps when it asked to, or when its bell rings, which a submission does.
+
+While nothing has happened since the controller last looked, and it did nothing then, its next looks would do nothing
+either until a deadline of the decision passes. Those are left out: the decision, which is pure, is asked with the same
+inputs at each of these times, and the controller steps at the first at which the answer is to act. At least once a
+minute it steps all the same. At one instant the order is: boots, ends and evictions; submissions; the controller;
+ticks.
+"""
+
+import itertools
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from heapq import heappop, heappush
+
+from node_bootstrap.protocol import Outcome
+from scheduler.adapters.memory import LeaderRecord, ManualClock, MemoryLease
+from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.deletion_store import SqlDeletionStore
+from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
+from scheduler.adapters.sql.fleet_store import SqlFleetStore
+from scheduler.adapters.sql.job_store import SqlJobStore
+from scheduler.controller.assembly import Ports, assemble
+from scheduler.controller.pace import pace_of
+from scheduler.model import NewJob
+from scheduler.settings import PoolSettings
+from scheduler.simulator.faithful.cloud import Cloud, CloudGroup, Machine
+from scheduler.simulator.faithful.jobs import Submission, TracePrograms, check_world, submissions
+from scheduler.simulator.faithful.looking_on import CountedBlobs, CountedQueues, Watch, log_apart
+from scheduler.simulator.faithful.node import SimulatedNode, SoundLink
+from scheduler.simulator.faithful.record import Record
+from scheduler.simulator.faithful.wiring import GivenSettings, simulated_settings
+from scheduler.simulator.fitting import check_fits, pools_of
+from scheduler.simulator.policies.own import OwnPolicy
+from scheduler.simulator.run import Run
+from scheduler.simulator.workload import Workload
+from scheduler.simulator.world import World
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+# Initial nodes are admitted before the workload begins; they are paid for from its beginning.
+WARM_UP = 10.0
+# What the runner promises itself; it also ticks when a process ends.
+TICK = 1.0
+# The longest time that the controller is not asked while all is still: its own rounds of reconciling.
+LONGEST_STILL = 60.0
+
+HAPPENS, SUBMITS, STEPS, TICKS = range(4)
+
+Progress = Callable[[float], None]
+
+
+def replay_faithfully(
+    workload: Workload,
+    world: World,
+    policy: OwnPolicy,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    skips: bool = True,
+) -> Run:
+    """Replay a workload through the real controller, with the rules and the interval of our policy.
+
+    The same arguments give the same run; without `skips` the controller takes every step of its own, which takes longer
+    and gives the same. `InvalidRequestError` says what of a world the real system does not do.
+    """
+    check_world(workload, world)
+    check_fits(workload, pools_of(workload, world), world)
+    with log_apart():
+        return _Faithful(workload, world, policy, seed, progress, skips=skips).run()
+
+
+class _Faithful:
+    def __init__(
+        self,
+        workload: Workload,
+        world: World,
+        policy: OwnPolicy,
+        seed: int,
+        progress: Progress | None,
+        *,
+        skips: bool,
+    ) -> None:
+        self._skips = skips
+        self._world = world
+        self._policy = policy
+        self._seed = seed
+        self._progress = progress
+        self._interval = 5.0 if policy.interval is None else policy.interval
+        self._pace = pace_of(timedelta(seconds=self._interval))
+        self._clock = ManualClock(EPOCH - timedelta(seconds=WARM_UP))
+        self._now = -WARM_UP
+        self._heap: list[tuple[float, int, int, Callable[[], None]]] = []
+        self._sequence = itertools.count()
+        self._record = Record(workload, world, lambda: self._now)
+        self._queues, self._blobs = CountedQueues(self._clock), CountedBlobs(self._clock)
+        self._cloud = Cloud(
+            self._clock,
+            lambda: self._now,
+            world,
+            policy.groups,
+            seed,
+            self._later,
+            self._machine_up,
+            self._machine_gone,
+        )
+        self._programs = TracePrograms(workload, self._begun, self._ended)
+        self._nodes: dict[str, SimulatedNode] = {}
+        self._running: dict[str, set[int]] = {}
+        self._stepping = ""
+        self._database = Database("sqlite://")
+        self._jobs = SqlJobStore(self._database)
+        self._watch = Watch()
+        numbers = itertools.count(1)
+        rules = policy.policies
+        pools = tuple(
+            PoolSettings(pool.name, rules[pool.name], tuple(g for g in policy.groups if g.key.pool == pool.name))
+            for pool in world.pools
+        )
+        for group in policy.groups:
+            self._queues.create_queue(group.queue)
+        self._controller = assemble(
+            Ports(
+                MemoryLease(self._clock, LeaderRecord()),
+                self._database,
+                SqlFleetStore(self._database),
+                SqlDispatchStore(self._database),
+                SqlDeletionStore(self._database),
+                self._cloud,
+                self._queues,
+                self._blobs,
+            ),
+            GivenSettings(simulated_settings(pools)),
+            self._pace,
+            new_message_id=lambda: f"m{next(numbers):09d}",
+            decide_on=self._watch,
+        )
+        self._due = submissions(workload, world)
+        self._submits = workload.submit
+        self._total = len(workload)
+        self._blockers = [len(after) for after in workload.after] or [0] * len(workload)
+        self._followers: dict[int, list[int]] = {}
+        for job, after in enumerate(workload.after):
+            for other in after:
+                self._followers.setdefault(other, []).append(job)
+        self._alone = {each.tasks[0]: each for each in self._due if each.after}
+        self._submitted: set[int] = set()
+        self._step_token = 0
+        self._looked_at = self._step_at = self._now
+        self._news_at_look = -1
+        self._skipping = False
+
+    # Time.
+
+    def _later(self, at: float, happen: Callable[[], None], rank: int = HAPPENS) -> None:
+        heappush(self._heap, (at, rank, next(self._sequence), happen))
+
+    @property
+    def _news(self) -> int:
+        return self._queues.changes + self._blobs.changes + self._cloud.changes + len(self._submitted)
+
+    def run(self) -> Run:
+        self._cloud.begin()
+        for each in self._due:
+            if not each.after:
+                self._later(each.submit, lambda each=each: self._submit(each), SUBMITS)  # type: ignore[misc]
+            else:
+                self._later(each.submit, lambda each=each: self._come(each), SUBMITS)  # type: ignore[misc]
+        self._plan_step(self._now)
+        while self._heap and not self._over():
+            at, rank, _, happen = heappop(self._heap)
+            self._clock.advance(EPOCH + timedelta(seconds=at) - self._clock.now())
+            self._now = at
+            before = self._news
+            happen()
+            if self._news != before:
+                self._heed_news(rank)
+        until = self._now if self._record.remaining else min(self._now, self._record.last_finish)
+        self._cloud.close(until)
+        for pool in range(len(self._world.pools)):
+            self._record.note(pool, self._cloud.groups)
+        self._database.close()
+        return self._record.run(self._policy.name, self._seed, self._cloud.groups, self._watch.asked)
+
+    def _over(self) -> bool:
+        record, at = self._record, self._heap[0][0]
+        if record.remaining:
+            return at > record.moved_at + self._world.patience and not self._waits_for_clients()
+        return at > record.last_finish + self._world.wind_down or not any(each.machines for each in self._cloud.groups)
+
+    def _waits_for_clients(self) -> bool:
+        return len(self._submitted) < self._total and any(rank == SUBMITS for _, rank, _, _ in self._heap)
+
+    # Clients.
+
+    def _submit(self, each: Submission) -> None:
+        """Submit a job, each request a moment after the one before."""
+        job_id = self._jobs.create_job(NewJob(each.name, each.pool, each.name), self._clock.now()).job_id
+        self._programs.know(job_id, each.tasks)
+        self._jobs.add_steps(job_id, 0, each.steps)
+        self._jobs.arm_job(job_id, len(each.tasks), self._clock.now() + timedelta(microseconds=len(self._submitted)))
+        for job in each.tasks:
+            self._submitted.add(job)
+            if not self._blockers[job]:
+                self._record.arrive(job)
+        self._note(self._record.pool(each.tasks[0]))
+        self._plan_step(self._now)
+
+    def _come(self, each: Submission) -> None:
+        """Have a client come whose job waits for other jobs."""
+        job = each.tasks[0]
+        if self._blockers[job]:
+            self._alone[job] = each
+        else:
+            self._alone.pop(job, None)
+            self._submit(each)
+
+    # The controller.
+
+    def _plan_step(self, at: float) -> None:
+        self._step_token += 1
+        token = self._step_token
+        self._step_at = at
+        self._later(at, lambda: self._step(token), STEPS)
+
+    def _step(self, token: int) -> None:
+        if token != self._step_token:
+            return
+        asked, news = self._watch.asked, self._news
+        pause = self._controller.step(self._clock.now()).total_seconds()
+        still = False
+        if self._watch.asked != asked:
+            still = self._skips and self._news == news == self._news_at_look and pause >= self._interval
+            self._news_at_look, self._looked_at = self._news, self._now
+        self._skipping = still
+        self._plan_step(self._first_to_act() if still else self._now + max(pause, 1e-3))
+        self._note_all()
+
+    @property
+    def _every(self) -> float:
+        return self._pace.idle.total_seconds() if self._controller.idle else self._interval
+
+    def _looks(self) -> Iterator[float]:
+        """Give when the controller would look if it took every step and nothing were to be done."""
+        return itertools.count(self._looked_at + self._every, self._every)
+
+    def _first_to_act(self) -> float:
+        """Give when the controller would first act if nothing happened before.
+
+        It also takes the last look before the next submission, whose bell it is to find with a fresh reading.
+        """
+        every = self._every
+        place = bisect_right(self._submits, self._now)
+        latest = self._submits[place] - every if place < len(self._submits) else math.inf
+        latest = min(latest, self._looked_at + LONGEST_STILL - every)
+        return next(at for at in self._looks() if at > latest or self._watch.would_act(EPOCH + timedelta(seconds=at)))
+
+    def _heed_news(self, rank: int) -> None:
+        """Have the controller look when it would have, had none of its looks been left out."""
+        if self._skipping:
+            self._skipping = False
+            at = next(at for at in self._looks() if at > self._now or (at == self._now and rank < STEPS))
+            self._plan_step(min(at, self._step_at))
+
+    # Machines and their runners.
+
+    def _machine_up(self, each: CloudGroup, machine: Machine) -> None:
+        name = f"{each.node_group.scale_set}_{machine.instance_id}"
+        node = SimulatedNode(
+            name,
+            each.node_group.queue,
+            each.spec.slots,
+            SoundLink(self._queues, self._blobs),
+            self._programs,
+            self._clock.now(),
+        )
+        self._nodes[name] = node
+        self._running[name] = set()
+        self._tick(name, node)
+        self._note(each.pool)
+
+    def _machine_gone(self, each: CloudGroup, machine: Machine) -> None:
+        name = f"{each.node_group.scale_set}_{machine.instance_id}"
+        node = self._nodes.pop(name, None)
+        if node is not None:
+            node.kill()
+            for job in sorted(self._running.pop(name)):
+                self._record.lose(job)
+        self._note(each.pool)
+
+    def _tick(self, name: str, node: SimulatedNode) -> None:
+        if self._nodes.get(name) is node and node.alive:
+            self._advance(name, node)
+            self._later(self._now + TICK, lambda: self._tick(name, node), TICKS)
+
+    def _wake(self, name: str, node: SimulatedNode) -> None:
+        """Step a node of which a process ends."""
+        if self._nodes.get(name) is node and node.alive:
+            self._advance(name, node)
+
+    def _advance(self, name: str, node: SimulatedNode) -> None:
+        self._stepping = name
+        before = node.next_end()
+        node.step(self._clock.now())
+        after = node.next_end()
+        if after is not None and after != before:
+            self._later((after - EPOCH).total_seconds(), lambda: self._wake(name, node))
+
+    def _begun(self, job: int) -> None:
+        self._running[self._stepping].add(job)
+        self._record.begin(job)
+        self._note(self._record.pool(job))
+
+    def _ended(self, job: int, outcome: Outcome) -> None:
+        self._running[self._stepping].discard(job)
+        if outcome is not Outcome.SUCCESS:
+            self._record.lose(job)
+            self._note(self._record.pool(job))
+            return
+        self._record.finish(job)
+        for follower in self._followers.get(job, ()):
+            self._blockers[follower] -= 1
+            if self._blockers[follower]:
+                continue
+            if follower in self._submitted:
+                self._record.arrive(follower)
+            elif follower in self._alone:
+                self._release(self._alone[follower])
+        self._note(self._record.pool(job))
+        done = self._total - self._record.remaining
+        if self._progress is not None:
+            self._progress(done / self._total)
+
+    def _release(self, each: Submission) -> None:
+        if each.submit <= self._now:
+            self._later(self._now, lambda: self._come(each), SUBMITS)
+
+    # The record.
+
+    def _note(self, pool: int) -> None:
+        self._record.note(pool, self._cloud.groups)
+
+    def _note_all(self) -> None:
+        for pool in range(len(self._world.pools)):
+            self._note(pool)

@@ -1,0 +1,96 @@
+"""What is seen from outside of a scheduler that runs in memory: its decision, what is news, and its defects."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from node_bootstrap.protocol import CONTROL, NODES, NodeStatus, decode
+from scheduler.adapters.memory import ManualClock, MemoryBlobs, MemoryQueues
+from scheduler.autoscale.inputs import Inputs, decide_on
+from scheduler.autoscale.plan import Hold, Plan
+
+
+class Watch:
+    """The decision, with its newest inputs kept, so that it can be asked what it would say later."""
+
+    def __init__(self) -> None:
+        self._inputs: Inputs | None = None
+        self.asked = 0
+
+    def __call__(self, inputs: Inputs) -> Plan:
+        """Decide."""
+        self._inputs = inputs
+        self.asked += 1
+        return decide_on(inputs)
+
+    def would_act(self, now: datetime) -> bool:
+        """Whether at that time, with all else as it was, anything would be done."""
+        if self._inputs is None:
+            return True
+        plan = decide_on(replace(self._inputs, now=now))
+        return not all(isinstance(action, Hold) for action in plan.actions)
+
+
+class CountedBlobs(MemoryBlobs):
+    """Blobs that count what is news: all that is written but a status that says what it said before."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.changes = 0
+
+    def write(self, container: str, name: str, data: bytes) -> None:
+        """Write a blob."""
+        if container == NODES:
+            self.changes += self._is_news(container, name, data)
+        else:
+            self.changes += container == CONTROL
+        super().write(container, name, data)
+
+    def _is_news(self, container: str, name: str, data: bytes) -> bool:
+        (before,) = self.read_all(container, [name])
+        return before is None or (before != data and decode(NodeStatus, before) != decode(NodeStatus, data))
+
+
+class CountedQueues(MemoryQueues):
+    """Queues that count what is sent."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.changes = 0
+
+    def send(self, queue: str, body: str, delay: timedelta = timedelta(0)) -> None:
+        """Put a message on a queue."""
+        super().send(queue, body, delay)
+        self.changes += 1
+
+
+class _Defects(logging.Handler):
+    """What the controller survives but should not meet: it logs defects as errors."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one."""
+        self.found.append(self.format(record))
+
+
+@contextmanager
+def log_apart() -> Iterator[None]:
+    """Keep what a simulated scheduler says out of the log, and raise where it met a defect."""
+    logger, defects = logging.getLogger("scheduler.controller"), _Defects()
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(defects)
+    logger.setLevel(logging.ERROR)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(defects)
+        logger.setLevel(level)
+        logger.propagate = propagate
+    if defects.found:
+        raise RuntimeError(f"the simulated scheduler failed: {defects.found[0]}")

@@ -1,0 +1,89 @@
+"""What becomes of the workload's jobs in a faithful replay."""
+
+import math
+from array import array
+from collections.abc import Callable, Sequence
+
+from scheduler.simulator.faithful.cloud import CloudGroup
+from scheduler.simulator.fitting import pools_of
+from scheduler.simulator.run import Run, Series
+from scheduler.simulator.workload import Workload
+from scheduler.simulator.world import World
+
+
+class Record:
+    """When each job was ready, began and ended, and each pool's history in steps."""
+
+    def __init__(self, workload: Workload, world: World, seconds: Callable[[], float]) -> None:
+        count = len(workload)
+        self._workload = workload
+        self._world = world
+        self._seconds = seconds
+        self._pool_of = pools_of(workload, world)
+        self.ready, self.start, self.end = (array("d", [math.nan]) * count for _ in range(3))
+        self._began_at = array("d", [math.nan]) * count
+        self.series = [Series() for _ in world.pools]
+        self._waiting = [0] * len(world.pools)
+        self._running = [0] * len(world.pools)
+        self.remaining = count
+        self.last_finish = 0.0
+        self.moved_at = 0.0
+        self._lost = 0.0
+        self._restarts = 0
+
+    def pool(self, job: int) -> int:
+        """Give the number of a job's pool."""
+        return self._pool_of[job] if self._pool_of else 0
+
+    def arrive(self, job: int) -> None:
+        """Have a job wait: it is submitted, and what it waits for is done."""
+        self.ready[job] = self.moved_at = self._seconds()
+        self._waiting[self.pool(job)] += 1
+
+    def begin(self, job: int) -> None:
+        """Have a job run."""
+        now = self._began_at[job] = self.moved_at = self._seconds()
+        if math.isnan(self.start[job]):
+            self.start[job] = now
+        self._waiting[self.pool(job)] -= 1
+        self._running[self.pool(job)] += 1
+
+    def finish(self, job: int) -> None:
+        """Have a job end for good."""
+        self.end[job] = self.last_finish = self.moved_at = self._seconds()
+        self.remaining -= 1
+        self._running[self.pool(job)] -= 1
+
+    def lose(self, job: int) -> None:
+        """Have a running job wait again."""
+        self._lost += self._seconds() - self._began_at[job]
+        self._restarts += 1
+        self._waiting[self.pool(job)] += 1
+        self._running[self.pool(job)] -= 1
+
+    def note(self, pool: int, groups: Sequence[CloudGroup]) -> None:
+        """Keep a step of a pool's history."""
+        own = [each for each in groups if each.pool == pool]
+        up = sum(each.up * each.spec.slots for each in own)
+        alive = sum(len(each.machines) * each.spec.slots for each in own)
+        self.series[pool].note(max(0.0, self._seconds()), self._waiting[pool], self._running[pool], up, alive)
+
+    def run(self, policy: str, seed: int, groups: Sequence[CloudGroup], questions: int) -> Run:
+        """Give what the replay left behind."""
+        return Run(
+            workload=self._workload,
+            world=self._world,
+            policy=policy,
+            seed=seed,
+            ready=self.ready,
+            start=self.start,
+            end=self.end,
+            groups=tuple(each.totals for each in groups),
+            series=tuple(self.series),
+            ended=self._seconds(),
+            last_finish=self.last_finish,
+            lost_slot_seconds=self._lost,
+            restarts=self._restarts,
+            turned_away=0,
+            questions=questions,
+        )
