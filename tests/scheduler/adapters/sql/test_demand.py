@@ -197,7 +197,8 @@ def test_many_steps_are_told_together(world: World) -> None:
 def test_what_runs_in_many_small_steps_has_its_ages(world: World) -> None:
     """Tasks of the steps that are told together run since when they were begun."""
     for number in range(30):
-        world.submit(step("s", 0, 1, expected=600.0), key=f"job {number}")
+        # Some are named by what waits for them, too.
+        world.submit(step("s", 0, 1, expected=600.0), *[step("t", 1, 1, ("s",))][: number % 2], key=f"job {number}")
     began = world.clock.now()
     begin_all(world, slots=30)
     world.clock.advance(MINUTE)
