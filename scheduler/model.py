@@ -341,9 +341,8 @@ class Node:
 class PoolDemand:
     """Work that waits or runs in a pool, aggregated; never a list of tasks.
 
-    `active_tasks` are ready and not running (on a queue or not), the oldest since `oldest_active_at`;
-    `mean_task_seconds` is their mean run time, as far as anything is known of it (`dispatch.run_times`), else None.
-    `classes` tell the same tasks by job and step, `foreseen` what is to come.
+    `active_tasks` are ready (on a queue or not), the oldest since `oldest_active_at`; `mean_task_seconds` is what they
+    are expected to take (`dispatch.run_times`), if that is known. `classes` are tasks by step, `foreseen` is to come.
     """
 
     active_tasks: int

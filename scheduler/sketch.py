@@ -7,9 +7,10 @@ from dataclasses import dataclass
 # Half powers of two: a run is told from one that takes 1.42 times as long. From a millisecond to a year.
 PER_DOUBLING = 2
 _SHORTEST, _LONGEST = -20, 50
-# The longest run counts as no longer than so many times the longest beneath it. Of exponential times it seldom is, so
-# that the mean stays theirs; a run that hangs does not make a thousand nodes.
-OUTLIER = 2.0
+# The longest run counts as no longer than so many times the longest beneath it, so that one that hangs does not make a
+# thousand nodes. With 4 the mean of 3 and more exponential, log-normal (sigma 1) or Pareto (1.5) times is as near the
+# true one as the plain mean is, in the median; with 2 that takes 10.
+OUTLIER = 4.0
 # How many runs of its own weigh as much as what is known of similar work. Times of the same work differ less than those
 # of different work, often by far, so that one of its own says as much as all of the others.
 PRIOR_RUNS = 1.0

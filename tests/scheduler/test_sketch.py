@@ -108,7 +108,7 @@ def test_no_history_says_nothing() -> None:
 
 @given(st.lists(st.floats(10, 20), min_size=2, max_size=60), st.floats(0, 1e7))
 def test_one_run_moves_the_mean_by_no_more_than_its_share(lengths: list[float], outlier: float) -> None:
-    """One run, however long or short, counts as one of at most twice the longest: the mean of n moves by about 2/n."""
+    """One run, however long or short, counts as one of four times the longest at most: the mean of n moves by 4/n."""
     mean = RunTimes.of([*lengths, outlier]).expected().mean()
     assert mean is not None
     count = len(lengths)

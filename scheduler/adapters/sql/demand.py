@@ -48,7 +48,7 @@ class _Known:
     """What is needed to make classes of steps."""
 
     run_times: Mapping[str, RunTimes]
-    cohorts: Mapping[_Place, Sequence[Cohort]]
+    cohorts: Mapping[_Place, Mapping[int, Cohort]]
 
     @property
     def of_pool(self) -> RunTimes:
@@ -62,7 +62,7 @@ class _Known:
             active_tasks=step.active,
             running_tasks=step.running,
             times=expected_run_times(to_run_times(step.run_times), step.expected_seconds, work, self.of_pool),
-            cohorts=tuple(self.cohorts.get((step.job, step.position), ())),
+            cohorts=tuple(self.cohorts.get((step.job, step.position), {}).values()),
         )
 
 
@@ -110,8 +110,8 @@ def _greatest(connection: Connection, pool: str) -> Sequence[Row[Any]]:
     return connection.execute(rows.limit(_CLASSES)).all()
 
 
-def _cohorts(connection: Connection, pool: str, told: Iterable[_Place]) -> dict[_Place, list[Cohort]]:
-    """Say since when messages are worked on, of these steps each and of all others together.
+def _cohorts(connection: Connection, pool: str, told: Iterable[_Place]) -> dict[_Place, dict[int, Cohort]]:
+    """Say since when messages are worked on, oldest first by age, of these steps each and of all others together.
 
     A message keeps one slot, and long tasks have a message each.
     """
@@ -132,10 +132,22 @@ def _cohorts(connection: Connection, pool: str, told: Iterable[_Place]) -> dict[
         .group_by(text("1"), text("2"), text("3"))
         .order_by(text("1"), text("2"), text("3 DESC"))
     )
-    found: dict[_Place, list[Cohort]] = defaultdict(list)
+    found: dict[_Place, dict[int, Cohort]] = defaultdict(dict)
     for row in rows:
-        found[row.job, row.step].append(Cohort(newest - timedelta(microseconds=float(row.age)), row.messages))
+        begun = newest - timedelta(microseconds=float(row.age))
+        found[row.job, row.step][row.age_class] = Cohort(begun, row.messages)
     return found
+
+
+def _together(cohorts: Iterable[Mapping[int, Cohort]]) -> tuple[Cohort, ...]:
+    """Add up tasks of one age, of whichever step; each age keeps the mean start of its tasks."""
+    found: dict[int, Cohort] = {}
+    for age_class, cohort in (pair for some in cohorts for pair in some.items()):
+        known = found.get(age_class, Cohort(cohort.started_at, 0))
+        tasks = known.tasks + cohort.tasks
+        later = (cohort.started_at - known.started_at) * (cohort.tasks / tasks)
+        found[age_class] = Cohort(known.started_at + later, tasks)
+    return tuple(found[age_class] for age_class in sorted(found, reverse=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +180,8 @@ def _rest(connection: Connection, pool: str, known: _Known, greatest: Iterable[R
     if row.measured:
         mean = row.seconds / row.measured
         expected = expected.scaled(mean / pool_mean) if pool_mean else RunTimes.of([mean]).expected()
-    cohorts = tuple(known.cohorts.get((_OTHERS, _OTHERS), ()))
-    together = DemandClass("", "", int(row.active), int(row.running), expected, cohorts)
-    return _Rest(together, row.active_since)
+    cohorts = _together(ages for place, ages in known.cohorts.items() if place not in told)
+    return _Rest(DemandClass("", "", int(row.active), int(row.running), expected, cohorts), row.active_since)
 
 
 def _drafts(connection: Connection, pool: str, of_pool: RunTimes) -> Iterator[Foreseen]:

@@ -89,8 +89,8 @@ def test_run_times_are_kept_by_kind_of_work(world: World) -> None:
     again = replace(render, definition=replace(render.definition, command=("render", "scene", "-x")))
     world.submit(again, key="again")
     found = classes(world)
-    # One run of 4000 s leans with even weight on the pool's, of which it is one of 61: the longest, so cut to twice 40.
-    pool = (60 * 40 + 80) / 61
+    # One run of 4000 s leans with even weight on the pool's, of which it is one of 61: cut to four times 40.
+    pool = (60 * 40 + 160) / 61
     assert found["b"].task_seconds == pytest.approx(40.0, rel=0.01)
     assert found["r"].task_seconds == pytest.approx((4000 * pool) ** 0.5, rel=1e-3)
     assert world.store.demand("other").mean_task_seconds is None
@@ -197,7 +197,8 @@ def test_many_steps_are_told_together(world: World) -> None:
 def test_what_runs_in_many_small_steps_has_its_ages(world: World) -> None:
     """Tasks of the steps that are told together run since when they were begun."""
     for number in range(30):
-        world.submit(step("s", 0, 1, expected=600.0), key=f"job {number}")
+        # Some are named by what waits for them, too.
+        world.submit(step("s", 0, 1, expected=600.0), *[step("t", 1, 1, ("s",))][: number % 2], key=f"job {number}")
     began = world.clock.now()
     begin_all(world, slots=30)
     world.clock.advance(MINUTE)
