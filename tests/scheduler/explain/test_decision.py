@@ -54,9 +54,7 @@ def test_an_order_is_told_with_its_arithmetic() -> None:
     busy = [node(number, held=("m",)) for number in (1, 2)]
     booting = node(3, NodePhase.BOOTING, age=3 * MINUTE)
     demand = work(active=20, running=2, waited=4 * MINUTE)
-    story = tell(
-        record(demand, fleet(group(), *busy, booting, ordered=0), history={KEY: GroupHistory(boot_time=MINUTE)})
-    )
+    story = tell(record(demand, fleet(group(most=20), *busy, booting), history={KEY: GroupHistory(boot_time=MINUTE)}))
     assert story.seen == (
         "Tasks: 20 waited and 2 ran, of about 60 s each; the oldest had waited for 4 min.",
         "Group main (Standard_D2s_v5, 2 slots a node): 1 booting (for up to 3 min), 2 working; a boot took 60 s.",
@@ -66,7 +64,7 @@ def test_an_order_is_told_with_its_arithmetic() -> None:
     assert story.wanted[1:] == ("Nodes that served or would soon had 6 slots.", "Bounds of the pool: 0 to 10 nodes.")
     assert story.decided[0].startswith("Scale out 7 nodes of group main, because 20 waiting")
     assert story.held_back[0] == "1 slot more would have been of use."
-    assert story.held_back[1] == "The pool was at its maximum of 10 nodes, those on their way included."
+    assert story.held_back[1:] == ("Group main: the pool is at its maximum of 10 nodes.",)
     assert story.replayed == ("Decided again from its inputs, the same comes out.",)
     assert title(story) == f"Pool {POOL}, decided at 2026-03-01 12:00:00 UTC"
 
@@ -125,7 +123,9 @@ def test_the_order_that_fills_a_group_says_so() -> None:
     assert full.held_back[1:] == ("Group main: with this order it is at its maximum of 3 nodes.",)
     failed = GroupHistory(failed_boots=3, failed_boot_at=NOW - 60 * MINUTE)
     tried = tell(record(work(active=40), fleet(group()), history={KEY: failed}))
-    assert tried.held_back[1:] == ("Group main: no more than 1 node is tried while boots fail.",)
+    assert tried.held_back[1:] == (f"Group main: the group {KEY} takes no more nodes now.",)
+    dear = tell(record(work(active=40), fleet(group()), policy=replace(POLICY, budget_per_hour=0.3, max_step_out=9)))
+    assert dear.held_back[1:] == ("Group main: the pool's machines may cost 0.3 dollars an hour.",)
 
 
 def test_of_many_nodes_some_are_named() -> None:
