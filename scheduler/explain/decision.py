@@ -11,7 +11,7 @@ from scheduler.autoscale.plan import GroupFleet, GroupHistory
 from scheduler.autoscale.weigh import Weighed
 from scheduler.explain.words import at, clause, listed, number, span
 from scheduler.model import Decision, GroupKey, Node, NodePhase, PoolDemand, Sample
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import Floor, ScalingPolicy
 from scheduler.views import DecisionStory
 
 _SHOWN = tuple(phase for phase in NodePhase if phase is not NodePhase.GONE)
@@ -53,7 +53,18 @@ def difference(live: ScalingPolicy, proposed: ScalingPolicy) -> str:
 
 
 def _value(value: object) -> str:
-    return span(value) if isinstance(value, timedelta) else "none" if value is None else str(value)
+    match value:
+        case None | ():
+            return "none"
+        case timedelta():
+            return span(value)
+        case Floor():
+            when = f"{value.begins:%H:%M} to {value.ends:%H:%M} {value.time_zone}"
+            return f"{number(value.nodes, 'node')} {' '.join(value.days)} {when}"
+        case tuple():
+            return " and ".join(map(_value, value))
+        case _:
+            return str(value)
 
 
 def _proposed(record: DecisionRecord) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Decisions told in plain words, from records alone."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import time, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scheduler.autoscale.inputs import DecisionRecord, Inputs, decide_on, record_of
 from scheduler.autoscale.plan import GroupFleet, GroupHistory
 from scheduler.errors import CapacityErrorKind
-from scheduler.explain.decision import still_held, tell, title
+from scheduler.explain.decision import difference, still_held, tell, title
 from scheduler.model import Decision, GroupKey, NodePhase, PoolDemand, Sample
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import Floor, ScalingPolicy, Weekday
 from scheduler.views import DecisionStory
 from tests.scheduler.autoscale.fleets import NOW, POOL, fleet, group, node, work
 from tests.scheduler.autoscale.situations import DEMANDS, FLEETS, POLICIES, Fleets
@@ -194,6 +194,11 @@ def test_a_proposed_policy_is_told() -> None:
         "The proposed policy (silence_deadline 60 s in place of 3 min) would have done the same.",
     )
     assert "(nothing changed) would have done the same" in told(POLICY)[0]
+    days = (Weekday.MON, Weekday.TUE)
+    floors = (Floor(days, time(8), time(18, 30), "Europe/Zurich", 1), Floor(days, time(20), time(0), "UTC", 2))
+    assert difference(POLICY, replace(POLICY, floors=floors)) == (
+        "floors 1 node mon tue 08:00 to 18:30 Europe/Zurich and 2 nodes mon tue 20:00 to 00:00 UTC in place of none"
+    )
 
 
 def test_the_timeline_beside_it() -> None:
