@@ -92,6 +92,8 @@ def _work(demand: PoolDemand | None, now: datetime) -> str:
     text = f"Tasks: {demand.active_tasks:,} waited and {demand.running_tasks:,} ran, {length}"
     if demand.oldest_active_at is not None and demand.active_tasks:
         text += f"; the oldest had waited for {span(now - demand.oldest_active_at)}"
+    if foreseen := sum(each.tasks for each in demand.foreseen):
+        text += f"; {foreseen:,} more were known to come sometime"
     return f"{text}."
 
 

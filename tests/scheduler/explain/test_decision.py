@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from scheduler.autoscale.inputs import DecisionRecord, Inputs, decide_on, record_of
 from scheduler.autoscale.plan import GroupFleet, GroupHistory
+from scheduler.demand import Foreseen, ForeseenKind
 from scheduler.errors import CapacityErrorKind
 from scheduler.explain.decision import difference, still_held, tell, title
 from scheduler.model import Decision, GroupKey, NodePhase, PoolDemand, Sample
@@ -136,6 +137,14 @@ def test_of_many_nodes_some_are_named() -> None:
         "vmss-main-g1_7, vmss-main-g1_8 and 2 others" in story.decided[0]
         or " and 2 others, because" in story.decided[0]
     )
+
+
+def test_what_is_to_come_is_counted() -> None:
+    """Tasks that are foreseen are told with those that wait, and what comes within a boot is in what is wanted."""
+    coming = Foreseen(ForeseenKind.FEEDING, "j", "next", 40, earliest=NOW)
+    story = tell(record(replace(work(active=1), foreseen=(coming,)), fleet(group())))
+    assert story.seen[0] == "Tasks: 1 waited and 0 ran, of about 60 s each; 40 more were known to come sometime."
+    assert "40 tasks of job j, which is being sent" in story.wanted[0]
 
 
 def test_unknown_work_is_told() -> None:
