@@ -37,7 +37,7 @@ def tell(record: DecisionRecord, done: tuple[Decision, ...] | None = None) -> De
         decided=tuple(_told(decision, done) for decision in record.decided),
         held_back=tuple(_held_back(record, weighed)) if weighed is not None else (),
         replayed=tuple(_replayed(record.decided, again)),
-        same=again == record.decided,
+        same=_ways(again) == _ways(record.decided),
         proposed=tuple(_proposed(record)),
     )
 
@@ -72,7 +72,7 @@ def _proposed(record: DecisionRecord) -> Iterator[str]:
     if would_be is None or proposed is None:
         return
     policy = f"The proposed policy ({difference(record.inputs.policies.get(record.pool, ScalingPolicy()), proposed)})"
-    if [_what(each) for each in would_be] == [_what(each) for each in record.decided]:
+    if _ways(would_be) == _ways(record.decided):
         yield f"{policy} would have done the same."
         return
     yield f"{policy} would have, with these nodes:"
@@ -80,8 +80,9 @@ def _proposed(record: DecisionRecord) -> Iterator[str]:
         yield f"{_action(decision)}, because {clause(decision.reason)}."
 
 
-def _what(decision: Decision) -> tuple[object, ...]:
-    return decision.group, decision.action, decision.count, decision.nodes
+def _ways(decisions: tuple[Decision, ...]) -> list[tuple[object, ...]]:
+    """Give what decisions do, their words aside."""
+    return [(each.group, each.action, each.count, each.nodes) for each in decisions]
 
 
 def _work(demand: PoolDemand | None, now: datetime) -> str:
@@ -236,7 +237,10 @@ def _replayed(decided: tuple[Decision, ...], again: tuple[Decision, ...]) -> Ite
     if decided == again:
         yield "Decided again from its inputs, the same comes out."
         return
-    yield "Decided again from its inputs, something else comes out, so the way of deciding has changed since:"
+    if _ways(decided) == _ways(again):
+        yield "Decided again from its inputs, the same comes out, with another reason:"
+    else:
+        yield "Decided again from its inputs, something else comes out, so the way of deciding has changed since:"
     for decision in again:
         if decision not in decided:
             yield f"{_action(decision)}, because {clause(decision.reason)}."

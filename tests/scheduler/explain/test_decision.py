@@ -183,6 +183,9 @@ def test_another_way_of_deciding_is_told() -> None:
     assert not story.same
     assert "something else comes out" in story.replayed[0]
     assert story.replayed[1].startswith("Scale out 10 nodes of group main, because ")
+    reworded = tell(replace(made, decided=(replace(made.decided[0], reason="much work"),)))
+    assert reworded.same
+    assert reworded.replayed[0] == "Decided again from its inputs, the same comes out, with another reason:"
 
 
 def test_a_proposed_policy_is_told() -> None:
