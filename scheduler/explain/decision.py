@@ -15,7 +15,7 @@ from scheduler.policy import Floor, ScalingPolicy
 from scheduler.views import DecisionStory
 
 _SHOWN = tuple(phase for phase in NodePhase if phase is not NodePhase.GONE)
-# A decision may be about thousands of nodes; JSON and exports have all their names.
+# A decision may be about thousands of nodes; `pool show --json` and exported files have all their names.
 _NAMED = 10
 _HOLD, _SCALE_OUT, _UNDRAIN, _ENDS = "hold", "scale_out", "undrain", frozenset({"drain", "remove"})
 
