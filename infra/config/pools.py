@@ -1,16 +1,17 @@
 """Pools as settings: one image, one or more node groups, one scaling policy."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from infra import naming
 from infra.catalog import Image, find_image
 from infra.config.bootstrap import BootstrapConfig
 from infra.config.groups import MAX_MANAGED_IMAGE_SET, MAX_SCALE_SET, GroupConfig
-from infra.config.scaling import Scaling, Shadow
+from infra.config.scaling import Scaling
 from infra.config.section import Duration, Name, Section, SubnetId, Tags, some
 from infra.findings import wrong
 from node_bootstrap.render import OperatingSystem
@@ -53,7 +54,7 @@ class PoolConfig(Section):
     )
     spot_share: float | None = Field(None, ge=0, le=1, examples=[0.8])
     scaling: Scaling = Field(ScalingPolicy(), examples=[{"acceptable_wait": "5m", "max_nodes": 10}])
-    shadow: Shadow | None = Field(None, examples=[{"acceptable_wait": "1m"}])
+    shadow: Scaling | None = Field(None, examples=[{"acceptable_wait": "1m"}])
     bootstrap: BootstrapConfig = Field(BootstrapConfig(), examples=[{"time_zone": "Europe/Berlin"}])
     node: NodeConfig = Field(NodeConfig(), validate_default=True, examples=[{"status_interval": "10s"}])
     computer_name_prefix: str | None = Field(None, examples=["risk"])
@@ -106,10 +107,28 @@ class PoolConfig(Section):
             )
         return value
 
-    @field_validator("scaling")
+    @model_validator(mode="before")
     @classmethod
-    def _one_spot_share(cls, value: ScalingPolicy, info: ValidationInfo) -> ScalingPolicy:
+    def _shadow_beside_scaling(cls, values: Any) -> Any:
+        """Have `shadow` say as `scaling` does what it leaves out."""
+        if not isinstance(values, Mapping):
+            return values
+        scaling, shadow = values.get("scaling"), values.get("shadow")
+        if not isinstance(scaling, Mapping) or not isinstance(shadow, Mapping):
+            return values
+        return {**values, "shadow": {**scaling, **shadow}}
+
+    @field_validator("shadow", mode="before")
+    @classmethod
+    def _after_scaling(cls, value: object, info: ValidationInfo) -> object:
+        return value if "scaling" in info.data else None  # what is wrong in scaling is told once
+
+    @field_validator("scaling", "shadow")
+    @classmethod
+    def _one_spot_share(cls, value: ScalingPolicy | None, info: ValidationInfo) -> ScalingPolicy | None:
         share, groups = info.data.get("spot_share"), info.data.get("groups")
+        if value is None:
+            return value
         if value.spot_share is not None and share is not None:
             raise wrong("says a spot_share, and so does the pool", "write the pool's spot_share alone")
         if not value.spot_fallback and value.spot_share is None and share is None:
@@ -120,14 +139,6 @@ class PoolConfig(Section):
                 f"says a spot_share, and all groups are {next(iter(kinds))}",
                 "declare groups of both priorities, or write the pool's spot_share, which makes them of one group",
             )
-        return value
-
-    @field_validator("shadow")
-    @classmethod
-    def _whole_policy(cls, value: Shadow | None, info: ValidationInfo) -> Shadow | None:
-        scaling = info.data.get("scaling")
-        if value is not None and scaling is not None:
-            value.beside(scaling)
         return value
 
     @field_validator("node")
@@ -173,7 +184,7 @@ class PoolConfig(Section):
     @property
     def proposed(self) -> ScalingPolicy | None:
         """The policy that `shadow` proposes."""
-        return None if self.shadow is None else self.shadow.beside(self.scaling)
+        return None if self.shadow is None else self._told(self.shadow)
 
     @property
     def machine_image(self) -> Image:
@@ -218,15 +229,18 @@ class PoolConfig(Section):
     @property
     def policy(self) -> ScalingPolicy:
         """The scaling as the scheduler is told of it: two groups made of one have no more nodes than that one."""
+        return self._told(self.scaling)
+
+    def _told(self, scaling: ScalingPolicy) -> ScalingPolicy:
         if self.spot_share is None:
-            return self.scaling
-        most = min(self.scaling.max_nodes, self.group_limit(self.groups[0]))
+            return scaling
+        most = min(scaling.max_nodes, self.group_limit(self.groups[0]))
         return replace(
-            self.scaling,
+            scaling,
             spot_share=self.spot_share,
             max_nodes=most,
-            min_nodes=min(self.scaling.min_nodes, most),
-            floors=tuple(replace(floor, nodes=min(floor.nodes, most)) for floor in self.scaling.floors),
+            min_nodes=min(scaling.min_nodes, most),
+            floors=tuple(replace(floor, nodes=min(floor.nodes, most)) for floor in scaling.floors),
         )
 
     @property

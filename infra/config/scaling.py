@@ -1,7 +1,6 @@
 """A pool's `scaling`: the scheduler's own `ScalingPolicy`, whose fields and defaults are written down there only.
 
-Its `shadow` has the same fields; what is left out is as in `scaling`. The `limits` that all pools share are the
-scheduler's own, too.
+The `limits` that all pools share are the scheduler's own, too.
 """
 
 import dataclasses
@@ -9,7 +8,6 @@ import re
 import typing
 import zoneinfo
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import time, timedelta
 from typing import Annotated, Any
 
@@ -135,28 +133,3 @@ def _limits_schema(_source: Any, handler: Callable[[Any], CoreSchema]) -> CoreSc
 
 SharedLimits = Annotated[Limits, GetPydanticSchema(_limits_schema)]
 Scaling = Annotated[ScalingPolicy, GetPydanticSchema(_schema)]
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """The fields of a policy that would be other than they are."""
-
-    fields: Mapping[str, Any]
-
-    def beside(self, policy: ScalingPolicy) -> ScalingPolicy:
-        """Give the whole proposed policy."""
-        try:
-            return dataclasses.replace(policy, **self.fields)
-        except ValueError as error:
-            raise wrong(str(error), "change one of them; what is left out is as in scaling") from None
-
-
-def _proposal(section: Section) -> Proposal:
-    return Proposal({name: value for name, value in section if name in section.model_fields_set})
-
-
-def _proposal_schema(_source: Any, handler: Callable[[Any], CoreSchema]) -> CoreSchema:
-    return core_schema.no_info_after_validator_function(_proposal, handler(SCALING_SECTION))
-
-
-Shadow = Annotated[Proposal, GetPydanticSchema(_proposal_schema)]

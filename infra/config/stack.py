@@ -15,7 +15,7 @@ from infra.config.accounts import BatchConfig, StorageConfig
 from infra.config.consistency import inconsistencies
 from infra.config.network import NetworkConfig
 from infra.config.pools import PoolConfig
-from infra.config.scaling import SCALING_SECTION, LimitsSection, Proposal, SharedLimits
+from infra.config.scaling import SCALING_SECTION, LimitsSection, SharedLimits
 from infra.config.scheduler_host import SchedulerHostConfig
 from infra.config.section import Name, PinnedFile, Section, Tags, rule
 from infra.explain import Settings
@@ -77,7 +77,7 @@ class StackConfig(Section):
 _SETTINGS = Settings(
     StackConfig,
     PROJECT,
-    {ScalingPolicy: SCALING_SECTION, Proposal: SCALING_SECTION, Limits: LimitsSection},
+    {ScalingPolicy: SCALING_SECTION, Limits: LimitsSection},
 )
 
 

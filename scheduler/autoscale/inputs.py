@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
+from scheduler.autoscale.budget import held_back, open_ledger, use_of
 from scheduler.autoscale.decide import decide
 from scheduler.autoscale.levels import PoolHistory
-from scheduler.autoscale.plan import GroupFleet, GroupHistory, Plan, decision_of
+from scheduler.autoscale.plan import GroupFleet, GroupHistory, Plan, Reason, ScaleOut, decision_of
 from scheduler.autoscale.weigh import Weighed, weigh
 from scheduler.model import Decision, GroupKey, PoolDemand
 from scheduler.policy import NO_LIMITS, Limits, ScalingPolicy
@@ -88,6 +89,29 @@ def weigh_pool(inputs: Inputs, pool: str) -> Weighed | None:
     own, policy = inputs.of(pool), inputs.policies.get(pool, ScalingPolicy())
     weighed = weigh(policy, inputs.demand.get(pool), own.fleet, dict(own.history), inputs.now)
     return weighed if isinstance(weighed, Weighed) else None
+
+
+def bounds_reached(inputs: Inputs) -> Mapping[GroupKey, Reason]:
+    """Say of each group for which no machine more could be bought once the decision is carried out, by what bounds."""
+    pools: dict[str, list[GroupFleet]] = {}
+    for each in inputs.fleet:
+        pools.setdefault(each.group.key.pool, []).append(each)
+    history = dict(inputs.history)
+    weighed = [
+        weigh(inputs.policies.get(pool, ScalingPolicy()), inputs.demand.get(pool), tuple(fleet), history, inputs.now)
+        for pool, fleet in pools.items()
+    ]
+    ledger = open_ledger(inputs.limits, ((pool.policy, pool.groups) for pool in weighed))
+    uses = {each.group.key: use_of(each.group, ledger) for each in inputs.fleet}
+    for action in decide_on(inputs).actions:
+        if isinstance(action, ScaleOut):
+            ledger.take(uses[action.group], action.count)
+    reasons = (
+        (each.group.key, held_back(ledger.full(uses[each.group.key]), pool.policy, inputs.limits))
+        for pool in weighed
+        for each in pool.groups
+    )
+    return {key: reason for key, reason in reasons if reason is not None}
 
 
 def record_of(inputs: Inputs, plan: Plan, pool: str) -> DecisionRecord:

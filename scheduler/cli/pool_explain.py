@@ -50,9 +50,9 @@ def explain(
 ) -> None:
     """Tell what a pool saw, wanted and decided, what kept it from doing more, and decide again from the same inputs.
 
-    A decision holds until the next one that differs, so --at gives the last one before. What is exported holds names of
-    nodes, groups and messages, and no content of tasks. With --replay, the exit code is 1 when another decision comes
-    out.
+    A decision holds until the next one that differs, so --at gives the last one before. What is exported has names of
+    nodes, groups, jobs and messages in it, and what Azure said of refusals; no content of tasks. With --replay, the
+    exit code is 1 when another decision comes out.
     """
     if replay is not None:
         if name is not None or when is not None or export is not None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import TypeAdapter, ValidationError
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from scheduler.autoscale.inputs import DecisionRecord
@@ -72,11 +73,12 @@ def shadow(
         typer.echo(line, err=True)
     world = world_of(name, view.groups, reading.boots)
     work, begins_at = reading.workload, reading.begins_at or since
-    accounts = (
-        recorded(work, begins_at, samples, decisions),
-        replayed("live policy, replayed", work, begins_at, world, live, seed),
-        replayed("proposed policy, replayed", work, begins_at, world, proposed, seed),
-    )
+    with Console(stderr=True).status(f"replaying {len(work):,} tasks"):
+        accounts = (
+            recorded(work, begins_at, samples, decisions),
+            replayed("live policy, replayed", work, begins_at, world, live, seed),
+            replayed("proposed policy, replayed", work, begins_at, world, proposed, seed),
+        )
     now = tell(replace(newest, inputs=replace(newest.inputs, proposed={name: proposed})))
     if as_json:
         print_json({"pool": name, "live": live, "proposed": proposed, "accounts": accounts, "now": now})

@@ -1,21 +1,21 @@
 """A decision that is kept with its inputs, told in plain words and decided again."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import fields
 from datetime import datetime, timedelta
 
 from scheduler.autoscale.assess import Assessment
-from scheduler.autoscale.inputs import DecisionRecord, weigh_pool
+from scheduler.autoscale.inputs import DecisionRecord, bounds_reached, weigh_pool
 from scheduler.autoscale.plan import GroupFleet, GroupHistory
 from scheduler.autoscale.weigh import Weighed
 from scheduler.explain.words import at, clause, listed, number, span
 from scheduler.model import Decision, GroupKey, Node, NodePhase, PoolDemand, Sample
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import Floor, ScalingPolicy
 from scheduler.views import DecisionStory
 
 _SHOWN = tuple(phase for phase in NodePhase if phase is not NodePhase.GONE)
-# A decision may be about thousands of nodes; JSON and exports have all their names.
+# A decision may be about thousands of nodes; `pool show --json` and exported files have all their names.
 _NAMED = 10
 _HOLD, _SCALE_OUT, _UNDRAIN, _ENDS = "hold", "scale_out", "undrain", frozenset({"drain", "remove"})
 
@@ -35,9 +35,9 @@ def tell(record: DecisionRecord, done: tuple[Decision, ...] | None = None) -> De
         ),
         wanted=tuple(_wanted(weighed)),
         decided=tuple(_told(decision, done) for decision in record.decided),
-        held_back=tuple(_held_back(weighed, record.decided)) if weighed is not None else (),
+        held_back=tuple(_held_back(record, weighed)) if weighed is not None else (),
         replayed=tuple(_replayed(record.decided, again)),
-        same=again == record.decided,
+        same=_ways(again) == _ways(record.decided),
         proposed=tuple(_proposed(record)),
     )
 
@@ -53,7 +53,18 @@ def difference(live: ScalingPolicy, proposed: ScalingPolicy) -> str:
 
 
 def _value(value: object) -> str:
-    return span(value) if isinstance(value, timedelta) else "none" if value is None else str(value)
+    match value:
+        case None | ():
+            return "none"
+        case timedelta():
+            return span(value)
+        case Floor():
+            when = f"{value.begins:%H:%M} to {value.ends:%H:%M} {value.time_zone}"
+            return f"{number(value.nodes, 'node')} {' '.join(value.days)} {when}"
+        case tuple():
+            return " and ".join(map(_value, value))
+        case _:
+            return str(value)
 
 
 def _proposed(record: DecisionRecord) -> Iterator[str]:
@@ -61,7 +72,7 @@ def _proposed(record: DecisionRecord) -> Iterator[str]:
     if would_be is None or proposed is None:
         return
     policy = f"The proposed policy ({difference(record.inputs.policies.get(record.pool, ScalingPolicy()), proposed)})"
-    if [_what(each) for each in would_be] == [_what(each) for each in record.decided]:
+    if _ways(would_be) == _ways(record.decided):
         yield f"{policy} would have done the same."
         return
     yield f"{policy} would have, with these nodes:"
@@ -69,8 +80,9 @@ def _proposed(record: DecisionRecord) -> Iterator[str]:
         yield f"{_action(decision)}, because {clause(decision.reason)}."
 
 
-def _what(decision: Decision) -> tuple[object, ...]:
-    return decision.group, decision.action, decision.count, decision.nodes
+def _ways(decisions: tuple[Decision, ...]) -> list[tuple[object, ...]]:
+    """Give what decisions do, their words aside."""
+    return [(each.group, each.action, each.count, each.nodes) for each in decisions]
 
 
 def _work(demand: PoolDemand | None, now: datetime) -> str:
@@ -81,6 +93,8 @@ def _work(demand: PoolDemand | None, now: datetime) -> str:
     text = f"Tasks: {demand.active_tasks:,} waited and {demand.running_tasks:,} ran, {length}"
     if demand.oldest_active_at is not None and demand.active_tasks:
         text += f"; the oldest had waited for {span(now - demand.oldest_active_at)}"
+    if foreseen := sum(each.tasks for each in demand.foreseen):
+        text += f"; {foreseen:,} more were known to come sometime"
     return f"{text}."
 
 
@@ -119,8 +133,12 @@ def _wanted(weighed: Weighed | None) -> Iterator[str]:
     yield f"{weighed.wanted.sentence[:1].upper()}{weighed.wanted.sentence[1:]}."
     served = sum(each.serving_slots for each in weighed.groups if each.group.current)
     yield f"Nodes that served or would soon had {number(served, 'slot')}."
+    if weighed.kept.slots > weighed.wanted.slots:
+        yield f"Nodes are kept for {number(weighed.kept.slots, 'slot')}, which are wanted a boot from now."
     policy = weighed.policy
     yield f"Bounds of the pool: {policy.min_nodes} to {number(policy.max_nodes, 'node')}."
+    if policy.min_nodes:
+        yield f"{weighed.minimum[:1].upper()}{weighed.minimum[1:]}."
 
 
 def _told(decision: Decision, done: tuple[Decision, ...] | None) -> str:
@@ -155,20 +173,20 @@ def _outcome(decision: Decision, done: tuple[Decision, ...]) -> str | None:
     return "It was not carried out: it was refused as before, or what it is about had changed meanwhile."
 
 
-def _held_back(weighed: Weighed, decided: tuple[Decision, ...]) -> Iterator[str]:
+def _held_back(record: DecisionRecord, weighed: Weighed) -> Iterator[str]:
     """Say what is missing once this is done and why it is not bought, or what is to spare and why it is kept."""
     current = [each for each in weighed.groups if each.group.current]
-    bought = {each.group: each.count for each in decided if each.action == _SCALE_OUT}
-    going = {node for each in decided for node in each.nodes if each.action in _ENDS}
-    kept = {each.group.key: _kept(each, going) + bought.get(each.group.key, 0) for each in current}
-    back = sum(each.count * _slots_of(current, each.group) for each in decided if each.action == _UNDRAIN)
-    slots = back + sum(kept[each.group.key] * each.group.task_slots for each in current)
-    nodes = sum(kept.values()) + sum(each.count for each in decided if each.action == _UNDRAIN)
-    missing = weighed.wanted.slots - slots
-    if missing > 0 or nodes < weighed.policy.min_nodes:
-        yield from _short(weighed, current, missing, bought)
+    added: Counter[GroupKey] = Counter()
+    for each in record.decided:
+        if each.action in {_SCALE_OUT, _UNDRAIN}:
+            added[each.group] += each.count
+    going = {node for each in record.decided for node in each.nodes if each.action in _ENDS}
+    nodes = {each.group.key: _kept(each, going) + added[each.group.key] for each in current}
+    slots = sum(nodes[each.group.key] * each.group.task_slots for each in current)
+    if slots < weighed.wanted.slots or sum(nodes.values()) < weighed.policy.min_nodes:
+        yield from _short(record, current, weighed.wanted.slots - slots)
     else:
-        yield from _spare(weighed, current, -missing, going)
+        yield from _spare(weighed, current, slots - weighed.wanted.slots, going)
 
 
 def _kept(each: Assessment, going: set[str]) -> int:
@@ -176,13 +194,11 @@ def _kept(each: Assessment, going: set[str]) -> int:
     return each.serving - sum(node.node_id in going for node in each.working + each.booting)
 
 
-def _slots_of(current: list[Assessment], key: GroupKey) -> int:
-    return next((each.group.task_slots for each in current if each.group.key == key), 0)
-
-
-def _short(weighed: Weighed, current: list[Assessment], missing: int, bought: Mapping[GroupKey, int]) -> Iterator[str]:
+def _short(record: DecisionRecord, current: list[Assessment], missing: int) -> Iterator[str]:
     if missing > 0:
         yield f"{number(missing, 'slot')} more would have been of use."
+    bought = {each.group: each.count for each in record.decided if each.action == _SCALE_OUT}
+    full = bounds_reached(record.inputs)
     for each in current:
         name, ordered = each.group.key.name, bought.get(each.group.key, 0)
         if each.unknown is not None:
@@ -191,10 +207,8 @@ def _short(weighed: Weighed, current: list[Assessment], missing: int, bought: Ma
             yield f"Group {name}: {clause(each.blocked.sentence)}."
         elif ordered and each.asked_for + ordered >= each.group.max_nodes:
             yield f"Group {name}: with this order it is at its maximum of {number(each.group.max_nodes, 'node')}."
-        elif ordered == each.room:
-            yield f"Group {name}: no more than {number(each.room, 'node')} is tried while boots fail."
-    if sum(each.asked_for for each in weighed.groups) + sum(bought.values()) >= weighed.policy.max_nodes:
-        yield f"The pool was at its maximum of {number(weighed.policy.max_nodes, 'node')}, those on their way included."
+        elif each.group.key in full:
+            yield f"Group {name}: {clause(full[each.group.key].sentence)}."
 
 
 def _spare(weighed: Weighed, current: list[Assessment], spare: int, going: set[str]) -> Iterator[str]:
@@ -223,7 +237,10 @@ def _replayed(decided: tuple[Decision, ...], again: tuple[Decision, ...]) -> Ite
     if decided == again:
         yield "Decided again from its inputs, the same comes out."
         return
-    yield "Decided again from its inputs, something else comes out, so the way of deciding has changed since:"
+    if _ways(decided) == _ways(again):
+        yield "Decided again from its inputs, the same comes out, with another reason:"
+    else:
+        yield "Decided again from its inputs, something else comes out, so the way of deciding has changed since:"
     for decision in again:
         if decision not in decided:
             yield f"{_action(decision)}, because {clause(decision.reason)}."

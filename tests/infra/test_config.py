@@ -75,6 +75,11 @@ def test_a_shadow_is_scaling_with_some_fields_changed() -> None:
     (parsed,) = parse(stack(pools=[settings])).pools
     assert parsed.proposed == ScalingPolicy(acceptable_wait=timedelta(minutes=1), min_nodes=2, max_nodes=3)
     assert parse(stack(pools=[pool()])).pools[0].proposed is None
+    floor = {"days": ["mon"], "from": "08:00", "to": "18:00", "nodes": 30}
+    settings = pool(spot_share=0.5, scaling={"max_nodes": 40}, shadow={"floors": [floor]})
+    (parsed,) = parse(stack(network={"address_space": "10.0.0.0/16"}, pools=[settings])).pools
+    assert parsed.proposed is not None
+    assert (parsed.proposed.floors[0].nodes, parsed.proposed.spot_share, parsed.proposed.max_nodes) == (30, 0.5, 40)
 
 
 def test_all_findings_come_at_once() -> None:
@@ -165,9 +170,14 @@ def test_all_findings_come_at_once() -> None:
         (
             stack(pools=[pool(scaling={"max_nodes": 2}, shadow={"min_nodes": 3})]),
             "millpond:pools[0].shadow",
-            "need 0 <= min_nodes <= max_nodes; change one of them; what is left out is as in scaling",
+            "need 0 <= min_nodes <= max_nodes",
         ),
         (stack(pools=[pool(shadow={"min_node": 3})]), "millpond:pools[0].shadow.min_node", "did you mean min_nodes"),
+        (
+            stack(pools=[pool(scaling={"idle_timeout": 5}, shadow={"min_nodes": 1})]),
+            "millpond:pools[0].scaling.idle_timeout",
+            "5 is not a duration with its unit",
+        ),
         (stack(pools=[pool(shadow=3)]), "millpond:pools[0].shadow", "should be a mapping of settings"),
         (
             stack(pools=[pool(scaling={"silence_deadline": "20s"})]),

@@ -15,6 +15,7 @@ from scheduler.model import PoolDemand
 from scheduler.policy import ScalingPolicy
 from tests.scheduler.autoscale.fleets import NOW, POOL, fleet, group, node, work
 from tests.scheduler.autoscale.situations import DEMANDS, FLEETS, LEARNED, POLICIES, Fleets
+from tests.scheduler.autoscale.test_foresight import CLASSES, FORESEEN
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -34,7 +35,15 @@ def one() -> DecisionRecord:
     return record(ScalingPolicy(), work(active=3), ((fleet(group(), node(1)),), {}))
 
 
-@given(POLICIES, st.none() | DEMANDS, FLEETS, st.none() | LEARNED, st.none() | TEXTS)
+KNOWN_MORE = st.builds(
+    lambda demand, classes, foreseen: replace(demand, classes=tuple(classes), foreseen=tuple(foreseen)),
+    DEMANDS,
+    st.lists(CLASSES, max_size=2),
+    st.lists(FORESEEN, max_size=2),
+)
+
+
+@given(POLICIES, st.none() | KNOWN_MORE, FLEETS, st.none() | LEARNED, st.none() | TEXTS)
 def test_what_was_written_is_read(
     policy: ScalingPolicy,
     demand: PoolDemand | None,

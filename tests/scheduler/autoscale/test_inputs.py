@@ -1,6 +1,7 @@
 """The inputs of a decision, as one record: decided upon again they give the same."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from inspect import signature
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +31,12 @@ def two_pools(
         now=NOW,
         learned={} if learned is None else {POOL: learned, "other": PoolHistory(demand=1)},
     )
+
+
+def test_nothing_is_decided_from_that_is_not_kept() -> None:
+    """Every argument of `decide` is a field of the record, so that none can be left out of what is replayed."""
+    kept = {each.name for each in fields(Inputs)}
+    assert kept - {"proposed"} == set(signature(decide).parameters)
 
 
 @given(POLICIES, st.none() | DEMANDS, FLEETS, st.none() | LEARNED)

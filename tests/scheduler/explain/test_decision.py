@@ -1,17 +1,18 @@
 """Decisions told in plain words, from records alone."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import time, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.autoscale.inputs import DecisionRecord, Inputs, decide_on, record_of
 from scheduler.autoscale.plan import GroupFleet, GroupHistory
+from scheduler.demand import Foreseen, ForeseenKind
 from scheduler.errors import CapacityErrorKind
-from scheduler.explain.decision import still_held, tell, title
+from scheduler.explain.decision import difference, still_held, tell, title
 from scheduler.model import Decision, GroupKey, NodePhase, PoolDemand, Sample
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import Floor, ScalingPolicy, Weekday
 from scheduler.views import DecisionStory
 from tests.scheduler.autoscale.fleets import NOW, POOL, fleet, group, node, work
 from tests.scheduler.autoscale.situations import DEMANDS, FLEETS, POLICIES, Fleets
@@ -54,9 +55,7 @@ def test_an_order_is_told_with_its_arithmetic() -> None:
     busy = [node(number, held=("m",)) for number in (1, 2)]
     booting = node(3, NodePhase.BOOTING, age=3 * MINUTE)
     demand = work(active=20, running=2, waited=4 * MINUTE)
-    story = tell(
-        record(demand, fleet(group(), *busy, booting, ordered=0), history={KEY: GroupHistory(boot_time=MINUTE)})
-    )
+    story = tell(record(demand, fleet(group(most=20), *busy, booting), history={KEY: GroupHistory(boot_time=MINUTE)}))
     assert story.seen == (
         "Tasks: 20 waited and 2 ran, of about 60 s each; the oldest had waited for 4 min.",
         "Group main (Standard_D2s_v5, 2 slots a node): 1 booting (for up to 3 min), 2 working; a boot took 60 s.",
@@ -66,7 +65,7 @@ def test_an_order_is_told_with_its_arithmetic() -> None:
     assert story.wanted[1:] == ("Nodes that served or would soon had 6 slots.", "Bounds of the pool: 0 to 10 nodes.")
     assert story.decided[0].startswith("Scale out 7 nodes of group main, because 20 waiting")
     assert story.held_back[0] == "1 slot more would have been of use."
-    assert story.held_back[1] == "The pool was at its maximum of 10 nodes, those on their way included."
+    assert story.held_back[1:] == ("Group main: the pool is at its maximum of 10 nodes.",)
     assert story.replayed == ("Decided again from its inputs, the same comes out.",)
     assert title(story) == f"Pool {POOL}, decided at 2026-03-01 12:00:00 UTC"
 
@@ -125,7 +124,9 @@ def test_the_order_that_fills_a_group_says_so() -> None:
     assert full.held_back[1:] == ("Group main: with this order it is at its maximum of 3 nodes.",)
     failed = GroupHistory(failed_boots=3, failed_boot_at=NOW - 60 * MINUTE)
     tried = tell(record(work(active=40), fleet(group()), history={KEY: failed}))
-    assert tried.held_back[1:] == ("Group main: no more than 1 node is tried while boots fail.",)
+    assert tried.held_back[1:] == (f"Group main: the group {KEY} takes no more nodes now.",)
+    dear = tell(record(work(active=40), fleet(group()), policy=replace(POLICY, budget_per_hour=0.3, max_step_out=9)))
+    assert dear.held_back[1:] == ("Group main: the pool's machines may cost 0.3 dollars an hour.",)
 
 
 def test_of_many_nodes_some_are_named() -> None:
@@ -136,6 +137,14 @@ def test_of_many_nodes_some_are_named() -> None:
         "vmss-main-g1_7, vmss-main-g1_8 and 2 others" in story.decided[0]
         or " and 2 others, because" in story.decided[0]
     )
+
+
+def test_what_is_to_come_is_counted() -> None:
+    """Tasks that are foreseen are told with those that wait, and what comes within a boot is in what is wanted."""
+    coming = Foreseen(ForeseenKind.FEEDING, "j", "next", 40, earliest=NOW)
+    story = tell(record(replace(work(active=1), foreseen=(coming,)), fleet(group())))
+    assert story.seen[0] == "Tasks: 1 waited and 0 ran, of about 60 s each; 40 more were known to come sometime."
+    assert "40 tasks of job j, which is being sent" in story.wanted[0]
 
 
 def test_unknown_work_is_told() -> None:
@@ -174,6 +183,9 @@ def test_another_way_of_deciding_is_told() -> None:
     assert not story.same
     assert "something else comes out" in story.replayed[0]
     assert story.replayed[1].startswith("Scale out 10 nodes of group main, because ")
+    reworded = tell(replace(made, decided=(replace(made.decided[0], reason="much work"),)))
+    assert reworded.same
+    assert reworded.replayed[0] == "Decided again from its inputs, the same comes out, with another reason:"
 
 
 def test_a_proposed_policy_is_told() -> None:
@@ -194,6 +206,11 @@ def test_a_proposed_policy_is_told() -> None:
         "The proposed policy (silence_deadline 60 s in place of 3 min) would have done the same.",
     )
     assert "(nothing changed) would have done the same" in told(POLICY)[0]
+    days = (Weekday.MON, Weekday.TUE)
+    floors = (Floor(days, time(8), time(18, 30), "Europe/Zurich", 1), Floor(days, time(20), time(0), "UTC", 2))
+    assert difference(POLICY, replace(POLICY, floors=floors)) == (
+        "floors 1 node mon tue 08:00 to 18:30 Europe/Zurich and 2 nodes mon tue 20:00 to 00:00 UTC in place of none"
+    )
 
 
 def test_the_timeline_beside_it() -> None:
