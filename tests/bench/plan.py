@@ -141,10 +141,10 @@ def _simulate(part: int) -> Bench:
 
 def _simulate_faithfully(part: int) -> Bench:
     sides = (
-        Side("millpond, faithful engine", "simulator_side", "faithful", 200 // part),
-        Side("millpond, fast engine", "simulator_side", "same-fast", 200 // part),
+        Side("millpond, faithful engine", "simulator_side", "faithful", 60 // part),
+        Side("millpond, fast engine", "simulator_side", "same-fast", 60 // part),
     )
-    return Bench("simulate faithfully: jobs over a day, two at work on average", "job", 60.0, sides)
+    return Bench("simulate faithfully: jobs of a quarter of an hour over a day", "job", 60.0, sides)
 
 
 def _formula(count: int) -> Bench:

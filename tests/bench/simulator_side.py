@@ -47,12 +47,12 @@ def elastic(jobs: int, _: Path) -> Prepared:
 
 
 def _day(jobs: int) -> tuple[Workload, World, OwnPolicy]:
-    """Draw jobs of a quarter of an hour on average, so that 200 of them take a day, and the world of both engines."""
+    """Draw jobs of a quarter of an hour on average, so that 60 of them take a day, and the world of both engines."""
     source = random.Random(1)  # noqa: S311
     now = 0.0
     submit, run = [], []
     for _ in range(jobs):
-        now += source.expovariate(1 / 432)
+        now += source.expovariate(1 / 1440)
         submit.append(now)
         run.append(source.expovariate(1 / 900))
     world = one_pool(Group(boot=Fixed(240.0), max_nodes=20))

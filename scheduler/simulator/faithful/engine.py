@@ -7,9 +7,10 @@ controller steps when it asked to, or when its bell rings, which a submission do
 
 While nothing has happened since the controller last looked, and it did nothing then, its next looks would do nothing
 either until a deadline of the decision passes. Those are left out: the decision, which is pure, is asked with the same
-inputs at each of these times, and the controller steps at the first at which the answer is to act. At least once a
-minute it steps all the same. At one instant the order is: boots, ends and evictions; submissions; the controller;
-ticks.
+inputs at each of these times, and the controller steps at the first at which the answer is to act. While work waits it
+steps once a minute all the same, else every ten minutes.
+
+At one instant the order is: boots, ends and evictions; submissions; the controller; ticks.
 """
 
 import itertools
@@ -47,8 +48,8 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 WARM_UP = 10.0
 # What the runner promises itself; it also ticks when a process ends.
 TICK = 1.0
-# The longest time that the controller is not asked while all is still: its own rounds of reconciling.
-LONGEST_STILL = 60.0
+# The longest time that the controller is not asked while all is still: while work waits, its own rounds of reconciling.
+LONGEST_WAITING, LONGEST_STILL = 60.0, 600.0
 
 HAPPENS, SUBMITS, STEPS, TICKS = range(4)
 
@@ -258,7 +259,8 @@ class _Faithful:
         every = self._every
         place = bisect_right(self._submits, self._now)
         latest = self._submits[place] - every if place < len(self._submits) else math.inf
-        latest = min(latest, self._looked_at + LONGEST_STILL - every)
+        longest = LONGEST_WAITING if self._record.waits else LONGEST_STILL
+        latest = min(latest, self._looked_at + longest - every)
         return next(at for at in self._looks() if at > latest or self._watch.would_act(EPOCH + timedelta(seconds=at)))
 
     def _heed_news(self, rank: int) -> None:

@@ -30,6 +30,11 @@ class Record:
         self.last_finish = 0.0
         self.moved_at = 0.0
 
+    @property
+    def waits(self) -> bool:
+        """Whether any job waits."""
+        return any(self._waiting)
+
     def pool(self, job: int) -> int:
         """Give the number of a job's pool."""
         return self._pool_of[job] if self._pool_of else 0
