@@ -143,18 +143,18 @@ POLICIES = st.builds(
         max_failed_boots=failures,
         waiting_cost=cost,
     ),
-    st.tuples(st.sampled_from([0, 0, 1, 2, 6]), st.integers(0, 14)),
+    st.tuples(st.sampled_from([0, 0, 1, 2, 3, 6]), st.sampled_from([0, 3, 8, 14, 30])),
     st.sampled_from([timedelta(seconds=1), timedelta(minutes=5), timedelta(hours=2)]),
     st.sampled_from([timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)]),
-    st.sampled_from([None, None, TICK, timedelta(minutes=2), timedelta(hours=1)]),
+    st.sampled_from([None, None, TICK, TICK, timedelta(minutes=2)]),
     st.sampled_from([timedelta(minutes=5), timedelta(minutes=15)]),
     st.integers(1, 3),
     st.sampled_from([1.0, 1.0, 0.0, 0.01, 1000.0]),
 )
 # None, a little, very much; runs of no time to months, or not known.
 _WORK = st.tuples(
-    st.sampled_from([0, 0, 1, 2, 5, 17, 40, 1000, 1_000_000]),
-    st.sampled_from([0, 0, 1, 2, 3, 8, 60]),
+    st.sampled_from([0, 0, 0, 0, 1, 2, 5, 40, 1_000_000]),
+    st.sampled_from([0, 0, 0, 1, 2, 3, 8, 60]),
     st.none() | st.just(0.0) | st.floats(0.001, 1e7),
     st.none() | AGES,
 )
@@ -243,9 +243,8 @@ def _node(
     retired: bool,
 ) -> Node:
     held = ("m1", "m2")[: owner.task_slots] if shape.busy else ()
-    # One that works without a message may not be known to be idle.
-    free = shape.phase is NodePhase.WORKING and not shape.busy and idle is not None
-    since = idle.of(policy) if free and idle is not None else None
+    # One that works without a message may not be known to be idle, and one with messages may be said to be.
+    since = idle.of(policy) if shape.phase is NodePhase.WORKING and idle is not None else None
     made = node(number, shape.phase, owner, idle=since, age=age.of(policy), held=held, ready=shape.ready)
     return replace(made, drain_asked_at=NOW) if asked and retired else made
 

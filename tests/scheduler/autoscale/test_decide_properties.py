@@ -57,7 +57,7 @@ def test_bounds_hold(now: Situation) -> None:
         assert grown.asked_for <= max(before.asked_for, before.group.max_nodes)
     if any(isinstance(action, ScaleOut) for action in plan.actions):
         assert sum(each.asked_for for each in later.assessed) <= now.policy.max_nodes
-    if any(isinstance(action, Drain) and action.reason.kind is ReasonKind.IDLE for action in plan.actions):
+    if gone_for_want_of_work(now):
         assert sum(each.serving for each in later.assessed if each.group.current) >= now.policy.min_nodes
 
 
