@@ -10,6 +10,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from node_bootstrap.protocol import FileRef, Outcome, TaskDefinition
+from scheduler.demand import DemandClass, Foreseen
 
 
 class TaskState(StrEnum):
@@ -39,7 +40,7 @@ TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
     }
 )
 
-# All that a user's requeue may do: a completed task begins anew, what depends on it and is not handed out waits again.
+# What only a user's requeue may do: a completed task begins anew, and what waits on it, if not handed out, waits again.
 REQUEUE_TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
     {
         TaskState.BLOCKED: frozenset(),
@@ -277,8 +278,7 @@ class InstanceState(StrEnum):
 class Instance:
     """An instance as the cloud lists it.
 
-    `node_id` is what the machine calls itself: its computer name `<scale set>_<instance id>` in a scale set, the Batch
-    node's own id in a Batch pool (where the two are the same).
+    `node_id` is what the machine calls itself: its computer name `<scale set>_<instance id>`, or the Batch node's id.
     """
 
     instance_id: str
@@ -291,8 +291,7 @@ class Instance:
 class ScaleSetView:
     """One reading of a scale set or Batch pool.
 
-    `capacity` is what it was asked for, `etag` guards a write made from it. `error` says why nodes of the last order
-    will not come, where the service has given up on them after it had accepted the order.
+    `capacity` was asked for, `etag` guards a write made from it, `error` says why an accepted order will not come.
     """
 
     scale_set: str
@@ -342,15 +341,17 @@ class Node:
 class PoolDemand:
     """Work that waits or runs in a pool, aggregated; never a list of tasks.
 
-    `active_tasks` are ready and not running (on a queue or not); `mean_task_seconds` is the waiting tasks' mean run
-    time, measured where runs have been seen, else as their jobs expect; None where neither says any;
-    `oldest_active_at` is when the longest-waiting ready task became ready.
+    `active_tasks` are ready and not running (on a queue or not), the oldest since `oldest_active_at`;
+    `mean_task_seconds` is their mean run time, as far as anything is known of it (`dispatch.run_times`), else None.
+    `classes` tell the same tasks by job and step, `foreseen` what is to come.
     """
 
     active_tasks: int
     running_tasks: int
     mean_task_seconds: float | None
     oldest_active_at: datetime | None
+    classes: tuple[DemandClass, ...] = ()
+    foreseen: tuple[Foreseen, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ SCHEDULER_LAYERS = (
     (
         "scheduler.errors",
         "scheduler.durations",
+        "scheduler.sketch",
+        "scheduler.demand",
         "scheduler.model",
         "scheduler.policy",
         "scheduler.catalog",
@@ -31,11 +33,13 @@ SCHEDULER_LAYERS = (
     ("scheduler.cli",),
     ("scheduler.__main__",),
 )
-# Within the lowest layer: model <- policy <- settings, beside errors, durations and catalog.
+# Within the lowest layer: sketch <- demand <- model <- settings, and policy <- settings, beside the others.
 SCHEDULER_LOWEST = {
     "scheduler.errors": set(),
     "scheduler.durations": set(),
-    "scheduler.model": set(),
+    "scheduler.sketch": set(),
+    "scheduler.demand": {"scheduler.sketch"},
+    "scheduler.model": {"scheduler.demand"},
     "scheduler.policy": set(),
     "scheduler.catalog": set(),
     "scheduler.settings": {"scheduler.errors", "scheduler.model", "scheduler.policy"},
@@ -43,6 +47,8 @@ SCHEDULER_LOWEST = {
 }
 PURE = (
     "scheduler.errors",
+    "scheduler.sketch",
+    "scheduler.demand",
     "scheduler.model",
     "scheduler.policy",
     "scheduler.catalog",
@@ -157,7 +163,7 @@ def test_the_simulator_serves_the_command_line_alone() -> None:
     assert [n for n in users if not under(n, "scheduler.simulator") and not under(n, "scheduler.cli")] == []
     wanted = (
         "scheduler.autoscale", "scheduler.dispatch", "scheduler.adapters.memory", "scheduler.adapters.sql",
-        "scheduler.controller",
+        "scheduler.controller", "scheduler.sketch", "scheduler.demand",
         "scheduler.model", "scheduler.policy", "scheduler.catalog", "scheduler.errors", "scheduler.simulator",
         "scheduler.ports", "scheduler.formula", "scheduler.settings",
     )  # fmt: skip

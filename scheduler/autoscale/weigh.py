@@ -7,6 +7,7 @@ from datetime import datetime
 from scheduler.autoscale.assess import Assessment, assess
 from scheduler.autoscale.calendar import boot_ahead, least_nodes
 from scheduler.autoscale.desire import Desire, desire
+from scheduler.autoscale.foresight import foresee, with_foresight
 from scheduler.autoscale.plan import GroupFleet, GroupHistory
 from scheduler.model import GroupKey, NodePhase, PoolDemand
 from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
@@ -51,6 +52,9 @@ def weigh(
     retiring = _retiring_runs(groups)
     horizon = max(each.boot_time or UNMEASURED_BOOT for each in assessed)
     wanted, later = (desire(policy, demand, retiring, at, boot_time, task_slots) for at in (now, now + horizon))
+    if (ahead := foresee(demand, horizon, now)) is not None:
+        forecast = desire(policy, ahead.demand, retiring, now, boot_time, task_slots)
+        wanted = with_foresight(wanted, forecast, ahead.sentence)
     least = least_nodes(policy, boot_ahead(policy, (each.boot_time for each in assessed)), now)
     if least.nodes != policy.min_nodes:
         policy = replace(policy, min_nodes=least.nodes)

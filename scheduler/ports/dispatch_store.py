@@ -29,7 +29,11 @@ class DispatchStore(Protocol):
         ...
 
     def demand(self, pool: str) -> PoolDemand:
-        """Aggregate the pool's open tasks; `mean_task_seconds` is weighted by the steps that wait, where known."""
+        """Aggregate the pool's open tasks, by step, too, and say what is known to come.
+
+        `mean_task_seconds` is weighted by the steps that wait, where known. The classes are few: steps with few tasks
+        are told together.
+        """
         ...
 
     def stops(self, pool: str) -> tuple[StopRef, ...]:
@@ -95,7 +99,10 @@ class DispatchStore(Protocol):
         ...
 
     def prune(self, epoch: int, now: datetime) -> None:
-        """Remove messages that were accounted for a day ago, of jobs that have ended, and stops of jobs that have."""
+        """Remove messages that were accounted for a day ago, of jobs that have ended, and stops of jobs that have.
+
+        Run times that no job has added to for a quarter of a year are forgotten, too.
+        """
         ...
 
     def open_messages(self) -> tuple[OpenMessage, ...]:

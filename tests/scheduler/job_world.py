@@ -205,6 +205,7 @@ class World:
                 "active": sum(task.state == "active" for task in mine),
                 "ready": sum(not task.suspect for task in waiting),
                 "suspects": sum(bool(task.suspect) for task in waiting),
+                "running": sum(task.state == "running" for task in mine),
                 "unsuccessful": sum(task.result in {"failure", "cancelled"} for task in mine),
             }
             assert {name: getattr(row, name) for name in expected} == expected

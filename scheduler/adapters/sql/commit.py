@@ -25,15 +25,13 @@ from scheduler.adapters.sql.job_schema import (
     MANIFESTS,
     MESSAGE_IS_OPEN,
     MESSAGES,
-    POOL_TIMES,
-    STEPS,
     STOPS,
     TASK_IS_OUT,
     TASKS,
 )
+from scheduler.adapters.sql.run_times import follow_run_times
 from scheduler.dispatch.records import Start
 from scheduler.dispatch.retry import Verdict, retry_decision
-from scheduler.dispatch.run_times import POOL_SPAN, STEP_SPAN, moving_mean
 
 _LOG = logging.getLogger(__name__)
 _WINS = frozenset({Outcome.SUCCESS, Outcome.IGNORABLE})
@@ -182,7 +180,7 @@ def _commit(
     numbers = _insert_manifests(connection, change.job.number, told, applied)
     _write_reports(change, [(each, found, number) for each, found, number in zip(told, applied, numbers, strict=True)])
     _stop_needless(connection, told, applied)
-    _measure(connection, change, [item for found in applied for item in found])
+    _measure(connection, change, [item for found in applied for item in found], now)
     _mark(
         connection,
         [
@@ -296,31 +294,15 @@ def _stop_needless(connection: Connection, told: Sequence[_Told], applied: Seque
         connection.execute(insert(STOPS), rows)
 
 
-def _measure(connection: Connection, change: JobChange, applied: Iterable[_Applied]) -> None:
-    """Follow the run times of successes, for the step and for its pool; a node's clock may have been set back."""
+def _measure(connection: Connection, change: JobChange, applied: Iterable[_Applied], now: datetime) -> None:
+    """Follow the run times of successes; a node's clock may have been set back."""
     times: dict[int, list[float]] = defaultdict(list)
     for item in applied:
         if item.report.outcome is Outcome.SUCCESS:
             length = (item.report.ended_at - item.report.started_at).total_seconds()
             times[item.task.step].append(max(length, 0.0))
-    for position, lengths in times.items():
-        here = (STEPS.c.job == change.job.number) & (STEPS.c.position == position)
-        step = connection.execute(select(STEPS.c.mean_seconds, STEPS.c.measured).where(here)).one()
-        mean = moving_mean(step.mean_seconds, step.measured, lengths, STEP_SPAN)
-        measured = step.measured + len(lengths)
-        connection.execute(update(STEPS).where(here).values(mean_seconds=mean, measured=measured))
-    lengths = [length for found in times.values() for length in found]
-    if not lengths:
-        return
-    pool = POOL_TIMES.c.pool == change.job.pool
-    old = connection.execute(select(POOL_TIMES).where(pool)).first()
-    if old is None:
-        mean = moving_mean(None, 0, lengths, POOL_SPAN)
-        connection.execute(insert(POOL_TIMES).values(pool=change.job.pool, mean_seconds=mean, measured=len(lengths)))
-    else:
-        mean = moving_mean(old.mean_seconds, old.measured, lengths, POOL_SPAN)
-        measured = old.measured + len(lengths)
-        connection.execute(update(POOL_TIMES).where(pool).values(mean_seconds=mean, measured=measured))
+    if times:
+        follow_run_times(connection, change.job, times, now)
 
 
 def _fresh(connection: Connection, manifests: Sequence[tuple[str, Manifest]]) -> set[str]:

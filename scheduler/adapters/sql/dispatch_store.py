@@ -25,6 +25,7 @@ from node_bootstrap.protocol import (
 from scheduler.adapters.sql.commit import record_words
 from scheduler.adapters.sql.committed import LOGS, CommittedTask, committed_files
 from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.demand import UNFINISHED, pool_demand
 from scheduler.adapters.sql.dependents import element_edges
 from scheduler.adapters.sql.give_back import return_message
 from scheduler.adapters.sql.inputs import keep_blobs
@@ -35,7 +36,7 @@ from scheduler.adapters.sql.job_schema import (
     MESSAGE_IS_UNSENT,
     MESSAGE_STARTED,
     MESSAGES,
-    POOL_TIMES,
+    RUN_TIMES,
     STEP_ACTIVE,
     STEPS,
     STOPS,
@@ -54,9 +55,10 @@ from scheduler.dispatch.records import (
 from scheduler.errors import NotFoundError
 from scheduler.model import JobResult, JobState, PoolDemand, TaskResult, TaskState
 
-_UNFINISHED = (JobState.ACTIVE.value, JobState.TERMINATING.value)
 # A manifest that comes late still finds its message for a day; after that nothing of it can be on its way.
 _CLOSED_KEPT = timedelta(days=1)
+# What is run once a quarter is still known.
+_WORK_REMEMBERED = timedelta(days=100)
 
 
 class SqlDispatchStore:
@@ -67,34 +69,15 @@ class SqlDispatchStore:
 
     def has_work(self) -> bool:
         """Whether any armed job has not ended, or any message is not accounted for."""
-        unfinished = select(JOBS.c.number).where(JOBS.c.state.in_(_UNFINISHED)).limit(1)
+        unfinished = select(JOBS.c.number).where(JOBS.c.state.in_(UNFINISHED)).limit(1)
         out = select(MESSAGES.c.number).where(MESSAGE_IS_OPEN).limit(1)
         with self._database.read() as connection:
             return any(connection.execute(query).first() is not None for query in (unfinished, out))
 
     def demand(self, pool: str) -> PoolDemand:
-        """Aggregate the pool's open tasks from the counters of jobs and steps."""
-        unfinished = JOBS.c.state.in_(_UNFINISHED)
+        """Aggregate the pool's open tasks from the counters of jobs and steps, and say what is to come."""
         with self._database.read() as connection:
-            active, running = connection.execute(
-                select(
-                    func.coalesce(func.sum(JOBS.c.active), 0),
-                    func.coalesce(func.sum(JOBS.c.running), 0),
-                ).where(JOBS.c.pool == pool, unfinished)
-            ).one()
-            pool_mean = connection.execute(select(POOL_TIMES.c.mean_seconds).where(POOL_TIMES.c.pool == pool)).scalar()
-            known = func.coalesce(STEPS.c.mean_seconds, STEPS.c.expected_seconds, pool_mean)
-            weighed = connection.execute(
-                select(
-                    func.sum(STEPS.c.active * known).label("seconds"),
-                    func.sum(STEPS.c.active).filter(known.is_not(None)).label("tasks"),
-                    func.min(STEPS.c.active_since).label("oldest"),
-                )
-                .join(JOBS, JOBS.c.number == STEPS.c.job)
-                .where(JOBS.c.pool == pool, unfinished, STEP_ACTIVE)
-            ).one()
-        mean = weighed.seconds / weighed.tasks if weighed.tasks else pool_mean
-        return PoolDemand(int(active), int(running), mean, weighed.oldest)
+            return pool_demand(connection, pool)
 
     def stops(self, pool: str) -> tuple[StopRef, ...]:
         """Give the runs to stop."""
@@ -224,13 +207,17 @@ class SqlDispatchStore:
             return return_message(connection, message_id, now, reason=reason, running=running, charge=charge)
 
     def prune(self, epoch: int, now: datetime) -> None:
-        """Remove messages of ended jobs a day after they were accounted for, and stops of ended jobs without any."""
+        """Remove messages of ended jobs a day after they were accounted for, and stops of ended jobs without any.
+
+        Run times go, too, of work that nobody has run for long.
+        """
         ended = select(JOBS.c.number).where(JOBS.c.state == JobState.COMPLETED.value)
         with self._database.lead(epoch) as connection:
             closed = (MESSAGES.c.closed_at < now - _CLOSED_KEPT) & MESSAGES.c.job.in_(ended)
             connection.execute(delete(MESSAGES).where(closed))
             carried = select(MESSAGES.c.number).where(MESSAGE_IS_OPEN)
             connection.execute(delete(STOPS).where(STOPS.c.job.in_(ended), STOPS.c.message.not_in(carried)))
+            connection.execute(delete(RUN_TIMES).where(RUN_TIMES.c.measured_at < now - _WORK_REMEMBERED))
 
     def open_messages(self) -> tuple[OpenMessage, ...]:
         """Give the messages not yet accounted for, oldest first."""

@@ -43,7 +43,7 @@ class Standing(Enum):
     READY = _Meaning(TaskState.ACTIVE, None, "active", ("active", "ready"))
     SUSPECT = _Meaning(TaskState.ACTIVE, None, "active", ("active", "suspects"))
     QUEUED = _Meaning(TaskState.ACTIVE, None, "active", ("active",))
-    RUNNING = _Meaning(TaskState.RUNNING, None, "running", ())
+    RUNNING = _Meaning(TaskState.RUNNING, None, "running", ("running",))
     SUCCEEDED = _Meaning(TaskState.COMPLETED, TaskResult.SUCCESS, "succeeded", ())
     FAILED = _Meaning(TaskState.COMPLETED, TaskResult.FAILURE, "failed", ("unsuccessful",))
     CANCELLED = _Meaning(TaskState.COMPLETED, TaskResult.CANCELLED, "cancelled", ("unsuccessful",))

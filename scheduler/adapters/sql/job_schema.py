@@ -67,6 +67,7 @@ CHUNKS = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("hash", Words(64), nullable=False),
     Column("body", Words, nullable=False),
+    _count("ready_tasks"),
 )
 
 STEPS = Table(
@@ -86,6 +87,8 @@ STEPS = Table(
     Column("expected_seconds", Float),
     Column("mean_seconds", Float),
     _count("measured"),
+    Column("work", Words, nullable=False),
+    Column("run_times", Words),
     Column("published", Boolean, nullable=False),
     Column("inputs", Words(64)),
     Column("active_since", Instant),
@@ -95,12 +98,14 @@ STEPS = Table(
     _count("active"),
     _count("ready"),
     _count("suspects"),
+    _count("running"),
     _count("unsuccessful"),
 )
-# A partial index serves only queries that repeat its condition word by word.
+# A partial index serves only queries that repeat its condition, or a term of it, word by word.
 STEP_ACTIVE = text("steps.active > 0")
-_ACTIVE = text("active > 0")
-Index("steps_active", STEPS.c.job, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE)
+STEP_BUSY = text("(steps.active > 0 OR steps.running > 0)")
+_BUSY = text("(active > 0 OR running > 0)")
+Index("steps_busy", STEPS.c.job, sqlite_where=_BUSY, postgresql_where=_BUSY)
 
 
 class EdgeKind(StrEnum):
@@ -262,11 +267,13 @@ APPLICATIONS = Table(
     UniqueConstraint("name", "version"),
 )
 
-# A mean over the newest successes of a pool, for work of which nothing else is known.
-POOL_TIMES = Table(
-    "pool_times",
+# Sketches of the newest run times of a pool by the kind of work (`work_key`), and of all its work under "", for steps
+# of which little else is known.
+RUN_TIMES = Table(
+    "run_times",
     METADATA,
     Column("pool", Words, primary_key=True),
-    Column("mean_seconds", Float, nullable=False),
-    Column("measured", Integer, nullable=False),
+    Column("work", Words, primary_key=True),
+    Column("run_times", Words, nullable=False),
+    Column("measured_at", Instant, nullable=False),
 )

@@ -22,6 +22,7 @@ from scheduler.adapters.sql.job_change import JobChange, Standing
 from scheduler.adapters.sql.job_schema import CHUNKS, DELETED_JOBS, EDGES, JOBS, STEPS, TASKS
 from scheduler.adapters.sql.requeue import requeue
 from scheduler.dispatch.checks import step_findings
+from scheduler.dispatch.run_times import work_key
 from scheduler.errors import ConflictError, InvalidRequestError, NotFoundError
 from scheduler.model import (
     Application,
@@ -114,7 +115,9 @@ class SqlJobStore:
                 raise ConflictError(f"job {job_id}: chunk {chunk} was sent before with other steps; start a new job")
             if job.state != JobState.DRAFT:
                 raise ConflictError(f"job {job_id} is {job.state}; steps can be added to a draft only")
-            connection.execute(insert(CHUNKS).values(job=job.number, number=chunk, hash=digest, body=body))
+            ready = sum(step.definition.task_count for step in steps if not waits(step))
+            sent = {"job": job.number, "number": chunk, "hash": digest, "body": body, "ready_tasks": ready}
+            connection.execute(insert(CHUNKS).values(**sent))
             keep_named(connection, job.number, steps)
 
     def arm_job(self, job_id: str, task_count: int, now: datetime) -> Job:
@@ -318,6 +321,7 @@ def _step_values(job: int, position: int, step: Step, now: datetime) -> dict[str
         "max_node_faults": step.retry.max_node_faults,
         "max_preemptions": step.retry.max_preemptions,
         "expected_seconds": step.expected_task_seconds,
+        "work": work_key(step.definition),
         "published": False,
         "open_predecessors": len(step.depends_on) + sum(len(other.indices) for other in step.depends_on_tasks),
         "needed_success": step.needed_success,

@@ -221,7 +221,7 @@ def test_a_crash_at_any_call_leaves_nothing_behind(after: bool) -> None:
         assert {name for name, count in rows(world).items() if count} == {
             "store_identity",
             "deleted_jobs",
-            "pool_times",
+            "run_times",
         }
         world.database.close()
         if not crashed:
