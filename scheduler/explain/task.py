@@ -58,7 +58,9 @@ def _ended(task: Task) -> Iterator[str]:
         case TaskResult.SUCCESS:
             yield f"It succeeded on attempt {task.attempt}{where}{took}{when}."
             if task.outcome is Outcome.IGNORABLE:
-                yield f"Its job counts exit code {task.exit_code} as good enough: {clause(task.reason)}."
+                what = "this end" if task.exit_code is None else f"exit code {task.exit_code}"
+                why = f": {clause(task.reason)}" if task.reason else ""
+                yield f"Its job counts {what} as good enough{why}."
         case TaskResult.FAILURE:
             code = "" if task.exit_code is None else f" with exit code {task.exit_code}"
             yield f"It failed on attempt {task.attempt}{where}{code}{took}{when}: {clause(task.reason)}."

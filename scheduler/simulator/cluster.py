@@ -50,6 +50,8 @@ class Cluster:
         self.submitted = 0
         self.remaining = count
         self.last_finish = 0.0
+        # When a job last arrived, began or ended.
+        self.moved_at = 0.0
         self.turned_away = 0
         self._sequence = 0
         self._run = workload.run
@@ -81,7 +83,7 @@ class Cluster:
             self._arrive(job, None)
 
     def _arrive(self, job: int, _: None) -> None:
-        self.ready[job] = self.now
+        self.ready[job] = self.moved_at = self.now
         number = self.pool_of[job] if self.pool_of else 0
         queue = self.queues[number]
         queue.arrive(job)
@@ -144,7 +146,7 @@ class Cluster:
         now = self.now
         if self._attempt[job] == 0:
             self.start[job] = now
-        self._began_at[job] = now
+        self._began_at[job] = self.moved_at = now
         queue.begin(job, now)
         self.schedule(now + self._run[job], ENDS, self._finish, job, self._attempt[job])
 
@@ -156,7 +158,7 @@ class Cluster:
         queue = self.queues[number]
         queue.finish(job, self._run[job])
         self.end[job] = now
-        self.last_finish = now
+        self.last_finish = self.moved_at = now
         self.remaining -= 1
         self._free(job, queue)
         for follower in self._followers.get(job, ()):

@@ -106,7 +106,6 @@ class _Replay:
         count = len(submit)
         after_every_event = self._interval is None
         batched = [queue for queue in cluster.queues if queue.batched]
-        last_event = 0.0
         while True:
             event_at = heap[0][0] if heap else NEVER
             arrival_at = submit[cluster.submitted] if cluster.submitted < count else NEVER
@@ -118,14 +117,14 @@ class _Replay:
                     cluster.backfill(queue)
                 continue
             if self._next_question < next_at:
-                if self._over(self._next_question, last_event, idle=next_at == NEVER):
+                if self._over(self._next_question, idle=next_at == NEVER):
                     return
                 cluster.now = self._next_question
                 self._ask()
                 continue
-            if next_at == NEVER or self._over(next_at, last_event, idle=False):
+            if next_at == NEVER or self._over(next_at, idle=False):
                 return
-            cluster.now = last_event = next_at
+            cluster.now = next_at
             if submits:
                 cluster.submit(cluster.submitted)
                 if self._progress is not None and cluster.submitted % _REPORTED_EVERY == 0:
@@ -138,11 +137,14 @@ class _Replay:
             elif self._next_question > next_at:
                 self._ask_soon(next_at)
 
-    def _over(self, next_at: float, last_event: float, *, idle: bool) -> bool:
+    def _over(self, next_at: float, *, idle: bool) -> bool:
         """Whether nothing that counts can come any more."""
         cluster = self._cluster
         if cluster.remaining:
-            return idle and next_at > last_event + cluster.world.patience
+            # Nodes may come and go for ever without any that works: it is jobs that must move.
+            if next_at <= cluster.moved_at + cluster.world.patience or any(queue.running for queue in cluster.queues):
+                return False
+            return idle or any(queue.waiting for queue in cluster.queues)
         return next_at > cluster.last_finish + cluster.world.wind_down or not any(each.nodes for each in cluster.sets)
 
     def _ask_soon(self, now: float) -> None:

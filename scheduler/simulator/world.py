@@ -154,7 +154,7 @@ class World:
     known_runs whether policies are told the run times (estimates) of waiting jobs
     wind_down  how long nodes may go on after the last job; those still up then count as a floor and are paid for until
                the last job only
-    patience   how long nothing may happen while jobs wait before they are given up as never to be run
+    patience   how long jobs may wait without any that arrives, runs or ends before they are given up as never to be run
     """
 
     pools: tuple[Pool, ...] = (Pool(),)

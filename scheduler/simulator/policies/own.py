@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from statistics import median_high
 
-from scheduler.autoscale.assess import BACK_OFF
+from scheduler.autoscale.assess import back_off
+from scheduler.autoscale.calendar import boot_ahead, next_edge
 from scheduler.autoscale.decide import decide
 from scheduler.autoscale.keeping import Keeping
 from scheduler.autoscale.levels import PoolHistory, observed
@@ -112,6 +113,8 @@ class OwnPolicy:
         if not self.skips:
             return None
         policy = self.policies[group.key.pool]
+        if policy.max_step_out is not None or policy.max_step_out_per_minute is not None:
+            return None  # what a step holds back is asked for in the next one
         boot = policy.boot_deadline.total_seconds()
         times: list[float] = []
         if seen.idle_since:
@@ -127,7 +130,10 @@ class OwnPolicy:
             horizon = (history.boot_time or UNMEASURED_BOOT).total_seconds()
             times += [math.nextafter(overdue_at - ahead, math.inf) for ahead in (0.0, horizon)]
         if history.refused_at is not None and history.refused_kind is not None:
-            times.append(_seconds(history.refused_at + BACK_OFF[history.refused_kind]))
+            times.append(_seconds(history.refused_at + back_off(history.refused_kind, history.refusals)))
+        edge = next_edge(policy, boot_ahead(policy, (history.boot_time,)), _instant(seen.now))
+        if edge is not None:
+            times.append(_seconds(edge))
         if history.failed_boot_at is not None:
             times.append(_seconds(history.failed_boot_at + policy.boot_deadline))
         return min((at for at in times if at > seen.now), default=math.inf)
@@ -202,11 +208,12 @@ def _happened(history: GroupHistory, seen: Observation, boots: tuple[float, ...]
         history = replace(history, failed_boots=history.failed_boots + seen.failed_boots, failed_boot_at=now)
     if seen.refused:
         kind = CapacityErrorKind.ALLOCATION
-        return replace(history, refused_at=now, refused_kind=kind, refused_message="no capacity")
+        refusals = history.refusals + 1
+        return replace(history, refused_at=now, refused_kind=kind, refused_message="no capacity", refusals=refusals)
     if seen.booting and history.refused_at is not None and history.ordered_at is not None:
         given_since = any(since > _seconds(history.refused_at) for since in seen.booting_since)
         if given_since:
-            history = replace(history, refused_at=None, refused_kind=None, refused_message="")
+            history = replace(history, refused_at=None, refused_kind=None, refused_message="", refusals=0)
     return history
 
 

@@ -191,3 +191,12 @@ def test_what_a_policy_sees_is_as_old_as_the_lag() -> None:
     assert run.start[0] == 80.0
     # Ordered twice more before the first order was seen: what a policy that forgets its orders comes to.
     assert run.groups[0].started > 1
+
+
+def test_a_replay_ends_where_no_node_ever_works() -> None:
+    """Boots that fail for ever are no reason to go on for ever: after the world's patience the jobs are given up."""
+    group = Group(boot=Fixed(100.0), boot_failure=1.0, boot_deadline=300.0)
+    world = World((Pool("main", (group,)),), patience=4000.0)
+    run = replay(workload_of("vain", [SimulatedJob(0.0, 60.0), SimulatedJob(10.0, 60.0)]), world, QueueDepth())
+    assert run.unfinished == 2
+    assert 3600.0 <= run.ended <= 4400.0
