@@ -41,6 +41,7 @@ _CANNOT: Mapping[str, tuple[str, str]] = MappingProxyType(
         "spot_share": ("the formula sizes nodes of one kind", "write one with --spot and one without, each a part"),
         "spot_fallback": ("a formula does not see that Azure has no Spot machines", _OUTSIDE),
         "max_eviction_rate": ("a formula sees preempted nodes, but not since when", _OUTSIDE),
+        "gang_nodes": ("a formula sets a number, and part of a gang may be left", "choose max_nodes in whole gangs"),
         "max_step_out": ("all nodes that are wanted are asked for at once", "choose a smaller max_nodes"),
         "max_step_out_per_minute": ("all nodes that are wanted are asked for at once", "choose a smaller max_nodes"),
         "floors": (

@@ -12,15 +12,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from infra.local.permissions.storage_operations import is_data_action
 from node_bootstrap.protocol import BUNDLES, CONTROL, EVENTS_QUEUE, INPUTS, NODES, OUTPUTS
+from node_bootstrap.runner.message_run import RENEW_AFTER
 from tests.system.least_privilege import audit, table
 from tests.system.project import Project, capacities_left, copy_of_the_project, eventually, lowered_capacities, puts
 
 EXAMPLE = Path("examples") / "value_at_risk"
 TASKS = 12
 DAYS = 100_000
+# Its lease is renewed while it runs, however fast the machine is.
+LONG = {
+    "name": "long",
+    "pool": "risk",
+    "steps": [{"name": "sleep", "command": ["sleep", str(1.3 * RENEW_AFTER.total_seconds())]}],
+}
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
@@ -85,9 +93,14 @@ def test_a_second_up_changes_nothing(project: Project) -> None:
 def test_the_job_survives_a_killed_node_and_a_stopped_scheduler(project: Project, expected: bytes) -> None:
     """With a node killed and the scheduler killed in the middle, the result is the same to the bit."""
     job_id = project.submit(EXAMPLE / "job.yaml", tasks=TASKS, days=DAYS)
-    eventually(lambda: any(node["held"] for node in project.nodes()), "a node works")
-    victim = next(node["node_id"] for node in project.nodes() if node["phase"] == "working" and node["held"])
-    project.millpond("local", "fault", "kill", victim)
+    busy: list[str] = []
+
+    def seen_at_work() -> bool:
+        busy.extend(node["node_id"] for node in project.nodes() if node["phase"] == "working" and node["held"])
+        return bool(busy)
+
+    eventually(seen_at_work, "a node works")
+    project.millpond("local", "fault", "kill", busy[0])
     project.background[-1].send_signal(signal.SIGKILL)
     project.background[-1].wait(timeout=10)
     project.start_scheduler()
@@ -98,6 +111,8 @@ def test_the_job_survives_a_killed_node_and_a_stopped_scheduler(project: Project
 
 def test_a_deploy_while_nodes_work_kills_nothing(project: Project, expected: bytes) -> None:
     """A changed tag touches no set; a changed size makes a new one, the old drains; no busy node is deleted."""
+    (project.folder / "long.yaml").write_text(yaml.safe_dump(LONG))
+    long_id = project.submit(project.folder / "long.yaml")
     job_id = project.submit(EXAMPLE / "job.yaml", tasks=TASKS, days=DAYS)
     eventually(lambda: any(node["held"] for node in project.nodes()), "a node works")
     deleted_before = len(project.deletes())
@@ -113,6 +128,7 @@ def test_a_deploy_while_nodes_work_kills_nothing(project: Project, expected: byt
     project.millpond("up")
     project.millpond("job", "watch", job_id)
     assert result_of(project, job_id) == expected
+    project.millpond("job", "watch", long_id)
     assert [entry for entry in project.deletes()[deleted_before:] if entry["task_processes"]] == []
     written = puts(project, "virtualmachinescalesets")
     assert len(written) == len(set(written)) == 2, "one set a generation, each written once"
