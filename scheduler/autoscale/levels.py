@@ -20,6 +20,9 @@ _HALF_LIFE = timedelta(days=7)
 # of nodes come and go alike. So 10,000 slots have about a hundred bands.
 _SINGLE, _GROWTH, _MOST = 32, 2 ** (1 / 8), 10_000_000
 
+# Each fall is kept by itself while there are no more than these: a level was not needed when its neighbour fell.
+MOST_FALLS = 256
+
 
 def _tops() -> tuple[int, ...]:
     tops = list(range(1, _SINGLE + 1))
@@ -94,8 +97,8 @@ def pauses_of(history: PoolHistory, level: int) -> Pauses | None:
 
 
 def _fallen(falls: tuple[Fall, ...], level: int, now: datetime) -> tuple[Fall, ...]:
-    """Have levels from this one down pause; a band's levels pause together, so that there are few falls."""
-    if falls and band_of(falls[-1].level) == band_of(level):
+    """Have levels from this one down pause; where there are many falls, a band's levels pause together."""
+    if len(falls) >= MOST_FALLS and band_of(falls[-1].level) == band_of(level):
         return (*falls[:-1], Fall(falls[-1].level, now))
     return (*falls, Fall(level, now))
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from scheduler.autoscale.levels import PoolHistory, band_of, observed, pauses_of, unneeded_since
+from scheduler.autoscale.levels import MOST_FALLS, PoolHistory, band_of, observed, pauses_of, unneeded_since
 from tests.scheduler.autoscale.fleets import NOW
 
 SECOND = timedelta(seconds=1)
@@ -63,7 +63,7 @@ def test_what_is_learned_stays_small(course: list[tuple[int, int]]) -> None:
     history = after(course)
     most = band_of(20_000) + 1
     assert len(history.pauses) <= most
-    assert len(history.falls) <= most
+    assert len(history.falls) <= MOST_FALLS + most
     assert [each.band for each in history.pauses] == sorted({each.band for each in history.pauses})
     levels = [fall.level for fall in history.falls]
     assert levels == sorted(levels, reverse=True)
@@ -102,3 +102,11 @@ def test_what_is_long_ago_counts_less() -> None:
     later = pauses_of(twice, 1)
     assert later is not None
     assert abs(sum(later.counts) - 1.5) < 1e-3
+
+
+def test_many_falls_are_few() -> None:
+    """Demand that falls by one again and again leaves the falls that are kept, and those of whole bands after them."""
+    history = after([(5000, 0), *((level, 1) for level in range(4999, -1, -1))])
+    assert MOST_FALLS < len(history.falls) <= MOST_FALLS + band_of(5000) + 1
+    assert unneeded_since(history, 4990) == NOW + 11 * SECOND
+    assert unneeded_since(history, 1) == NOW + 5000 * SECOND
