@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from scheduler.autoscale.levels import LONGEST_OF, Pauses, PoolHistory, band_of, unneeded_since
+from scheduler.autoscale.levels import LONGEST_OF, Pauses, PoolHistory, band_of, pauses_of, unneeded_since
 from scheduler.policy import ScalingPolicy
 
 # Before pauses have been seen every length is taken to be as likely as any other; this many pauses of the band count as
@@ -25,7 +25,6 @@ class Keeping:
         self._boot_time = boot_time
         self._restart = policy.restart_cost(boot_time).total_seconds()
         self._learned = learned
-        self._pauses = {} if learned is None else {pauses.band: pauses for pauses in learned.pauses}
         self._limits: dict[int, timedelta] = {}
 
     def until(self, idle_since: datetime, level: int) -> datetime:
@@ -41,7 +40,7 @@ class Keeping:
             return f"no message held for {_seconds(self._timeout)} s"
         boot = self._boot_time
         source = "no boot has been measured yet" if boot is None else f"a boot takes {_seconds(boot)} s here"
-        pauses = self._pauses.get(band_of(level))
+        pauses = None if self._learned is None else pauses_of(self._learned, level)
         seen = "no pauses seen yet" if pauses is None else f"by the pauses of about {sum(pauses.counts):.0f} times"
         limit = _seconds(self._limit(level))
         return f"its slot has not been needed for {limit} s, which is as long as pays off ({source}; {seen})"
@@ -50,8 +49,8 @@ class Keeping:
         band = band_of(level)
         limit = self._limits.get(band)
         if limit is None:
-            seconds = worth_keeping(self._pauses.get(band), self._restart)
-            limit = self._limits[band] = timedelta(seconds=seconds)
+            pauses = None if self._learned is None else pauses_of(self._learned, level)
+            limit = self._limits[band] = timedelta(seconds=worth_keeping(pauses, self._restart))
         return limit
 
 
