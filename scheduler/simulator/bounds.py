@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scheduler.simulator.workload import Workload
+from scheduler.simulator.workload import Workload, followers_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,7 @@ def ready_times(workload: Workload) -> list[float]:
         return list(workload.submit)
     ready = list(workload.submit)
     blockers = [len(after) for after in workload.after]
-    followers: dict[int, list[int]] = {}
-    for job, after in enumerate(workload.after):
-        for other in after:
-            followers.setdefault(other, []).append(job)
+    followers = followers_of(workload.after)
     free = [job for job, count in enumerate(blockers) if count == 0]
     while free:
         job = free.pop()

@@ -11,7 +11,7 @@ from scheduler.simulator.fitting import check_fits, pools_of, quotas_of
 from scheduler.simulator.nodes import BOOTING, DRAINED, DRAINING, GONE, NodeSet, SimNode
 from scheduler.simulator.queues import JobQueue
 from scheduler.simulator.run import Series
-from scheduler.simulator.workload import Workload
+from scheduler.simulator.workload import Workload, followers_of
 from scheduler.simulator.world import World
 
 NEVER = math.inf
@@ -61,10 +61,7 @@ class Cluster:
         self._attempt = array("l", [0]) * count
         self._nodes_of: dict[int, tuple[tuple[NodeSet, SimNode], ...]] = {}
         self._blockers = [len(after) for after in workload.after]
-        self._followers: dict[int, list[int]] = {}
-        for job, after in enumerate(workload.after):
-            for other in after:
-                self._followers.setdefault(other, []).append(job)
+        self._followers = followers_of(workload.after)
         for each in self.sets:
             for _ in range(each.spec.initial):
                 self._come_up(each, each.add(0.0))

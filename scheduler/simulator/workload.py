@@ -1,7 +1,7 @@
 """Jobs to be replayed: when each comes, how long it runs, how many slots it needs, and what it waits for."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from scheduler.errors import InvalidRequestError
@@ -107,15 +107,21 @@ def _check(number: int, job: SimulatedJob, count: int) -> None:
         raise InvalidRequestError(f"job {number}: there is no other job {wrong[0]} that it could wait for")
 
 
+def followers_of(after: Sequence[tuple[int, ...]]) -> dict[int, list[int]]:
+    """Give, of each job that others wait for, these others, in order."""
+    followers: dict[int, list[int]] = {}
+    for job, others in enumerate(after):
+        for other in others:
+            followers.setdefault(other, []).append(job)
+    return followers
+
+
 def _check_acyclic(after: list[tuple[int, ...]]) -> None:
     """Refuse jobs that wait for each other in a circle (Kahn 1962)."""
     if not any(after):
         return
     blockers = [len(set(others)) for others in after]
-    followers: dict[int, list[int]] = {}
-    for job, others in enumerate(after):
-        for other in set(others):
-            followers.setdefault(other, []).append(job)
+    followers = followers_of([tuple(set(others)) for others in after])
     free = [job for job, count in enumerate(blockers) if count == 0]
     done = 0
     while free:

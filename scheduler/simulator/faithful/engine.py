@@ -28,6 +28,7 @@ from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
 from scheduler.controller.assembly import Ports, assemble
+from scheduler.controller.loop import Controller
 from scheduler.controller.pace import pace_of
 from scheduler.model import NewJob
 from scheduler.settings import PoolSettings
@@ -40,7 +41,7 @@ from scheduler.simulator.faithful.wiring import GivenSettings, simulated_setting
 from scheduler.simulator.fitting import check_fits, pools_of
 from scheduler.simulator.policies.own import OwnPolicy
 from scheduler.simulator.run import Run
-from scheduler.simulator.workload import Workload
+from scheduler.simulator.workload import Workload, followers_of
 from scheduler.simulator.world import World
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -118,15 +119,30 @@ class _Faithful:
         self._database = Database("sqlite://")
         self._jobs = SqlJobStore(self._database)
         self._watch = Watch()
-        numbers = itertools.count(1)
-        rules = policy.policies
-        pools = tuple(
-            PoolSettings(pool.name, rules[pool.name], tuple(g for g in policy.groups if g.key.pool == pool.name))
-            for pool in world.pools
-        )
         for group in policy.groups:
             self._queues.create_queue(group.queue)
-        self._controller = assemble(
+        self._controller = self._assembled()
+        self._due = submissions(workload, world)
+        self._submits = workload.submit
+        self._total = len(workload)
+        self._blockers = [len(after) for after in workload.after] or [0] * len(workload)
+        self._followers = followers_of(workload.after)
+        self._alone = {each.tasks[0]: each for each in self._due if each.after}
+        self._submitted: set[int] = set()
+        self._step_token = 0
+        self._looked_at = self._step_at = self._now
+        self._news_at_look = -1
+        self._skipping = False
+
+    def _assembled(self) -> Controller:
+        """Wire the real controller to what is simulated, with the settings that `pulumi up` would have published."""
+        numbers = itertools.count(1)
+        rules = self._policy.policies
+        pools = tuple(
+            PoolSettings(pool.name, rules[pool.name], tuple(g for g in self._policy.groups if g.key.pool == pool.name))
+            for pool in self._world.pools
+        )
+        return assemble(
             Ports(
                 MemoryLease(self._clock, LeaderRecord()),
                 self._database,
@@ -142,20 +158,6 @@ class _Faithful:
             new_message_id=lambda: f"m{next(numbers):09d}",
             decide_on=self._watch,
         )
-        self._due = submissions(workload, world)
-        self._submits = workload.submit
-        self._total = len(workload)
-        self._blockers = [len(after) for after in workload.after] or [0] * len(workload)
-        self._followers: dict[int, list[int]] = {}
-        for job, after in enumerate(workload.after):
-            for other in after:
-                self._followers.setdefault(other, []).append(job)
-        self._alone = {each.tasks[0]: each for each in self._due if each.after}
-        self._submitted: set[int] = set()
-        self._step_token = 0
-        self._looked_at = self._step_at = self._now
-        self._news_at_look = -1
-        self._skipping = False
 
     # Time.
 
