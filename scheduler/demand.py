@@ -60,6 +60,22 @@ def ending(classes: tuple[DemandClass, ...], span: timedelta, now: datetime) -> 
     return sum(each.ending(span, now) for each in classes)
 
 
+def waiting_times(active_tasks: int, classes: tuple[DemandClass, ...], mean: float) -> tuple[tuple[float, float], ...]:
+    """Give lengths, in seconds, each with how many of a pool's waiting tasks are expected to take so long.
+
+    Tasks of which no more is known take the mean.
+    """
+    found: list[tuple[float, float]] = []
+    left = active_tasks
+    for each in classes:
+        tasks = min(each.active_tasks, left)
+        if tasks and each.times.lengths:
+            share = tasks / each.times.runs
+            found += [(length, runs * share) for length, runs in each.times.lengths]
+            left -= tasks
+    return (*found, (mean, float(left))) if left else tuple(found)
+
+
 class ForeseenKind(StrEnum):
     """How it is known that tasks are to come.
 

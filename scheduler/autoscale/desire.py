@@ -4,9 +4,12 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from scheduler.demand import waiting_times
 from scheduler.model import PoolDemand
 from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
 
+# A sum of parts that is whole but for its rounding must not want a slot more.
+_ROUNDING = 1e-9
 # Boots under way are given up only where there are clearly more than would be started now: a mean run time that wavers
 # must not have nodes come and go.
 _CLEARLY = 1.25
@@ -37,13 +40,16 @@ def desire(
 
     Running tasks keep their slots, and more slots than tasks are never wanted. What is worth its price is
     `ScalingPolicy.worth_a_slot`: tasks that take long against the boot get slots of their own, and short ones share.
+    Both are added up over the lengths that tasks are expected to have, as far as those are known, not taken from their
+    mean: where most are short and few very long, the mean is neither.
 
     What the acceptable wait needs: backlog seconds are those of the waiting tasks and half of a mean run for each
-    running one, which is what a running task has still before it on average. `retiring_runs` of the running tasks are
-    on retired nodes and keep the slots that they have there.
+    running one, which is what a running task has still before it on average; none counts for longer than the wait
+    itself, since a slot that is taken for all of it is one slot. `retiring_runs` of the running tasks are on retired
+    nodes and keep the slots that they have there.
 
     A task that has waited for longer than the acceptable wait and a whole boot shows that running tasks do not make
-    way as fast as the mean says; then waiting tasks get slots of their own.
+    way as fast as expected; then waiting tasks get slots of their own.
     """
     active, running = demand.active_tasks, max(0, demand.running_tasks - retiring_runs)
     if active + running == 0:
@@ -51,9 +57,10 @@ def desire(
     known = demand.mean_task_seconds
     mean = policy.default_task_time.total_seconds() if known is None else known
     wait = policy.acceptable_wait.total_seconds()
-    seconds = (active + running / 2) * mean
-    worth = math.ceil(active * policy.worth_a_slot(mean, boot_time, task_slots) / 1_000_000)
-    in_time = max(0, math.ceil(seconds / wait) - running)
+    lengths = waiting_times(active, demand.classes, mean)
+    worth = _whole(sum(tasks * policy.worth_a_slot(each, boot_time, task_slots) for each, tasks in lengths) / 1_000_000)
+    seconds = sum(tasks * min(each, wait) for each, tasks in lengths) + running * min(mean / 2, wait)
+    in_time = max(0, _whole(seconds / wait) - running)
     overdue = _overdue(policy, demand, now)
     if overdue:
         in_time = max(in_time, 1, math.ceil(active * mean / wait))
@@ -67,12 +74,17 @@ def desire(
     if active:
         boot = (UNMEASURED_BOOT if boot_time is None else boot_time).total_seconds()
         sentence += (
-            f" are {_number(seconds)} s of work; to be begun within {_number(wait)} s it needs {in_time} slots more,"
-            f" and beside a boot of {_number(boot)} s {worth} are worth their price"
+            f" are {_number(seconds)} s of work, none counted for longer than {_number(wait)} s; to be begun within"
+            f" {_number(wait)} s it needs {in_time} slots more, and beside a boot of {_number(boot)} s {worth} are"
+            " worth their price"
         )
         if overdue:
             sentence += "; the oldest task is overdue, so waiting tasks get slots of their own"
     return Desire(slots, enough, f"{sentence}: {slots} slots")
+
+
+def _whole(slots: float) -> int:
+    return math.ceil(slots - _ROUNDING)
 
 
 def _overdue(policy: ScalingPolicy, demand: PoolDemand, now: datetime) -> bool:

@@ -82,7 +82,8 @@ def formula_text(policy: ScalingPolicy, settings: CompileSettings) -> str:
     slots = "$TaskSlotsPerNode" if settings.slots is None else str(settings.slots)
     # In whole microseconds and shortened, so that the quotient is exact where the service computes it in doubles.
     time, wait = (span // timedelta(microseconds=1) for span in (policy.default_task_time, policy.acceptable_wait))
-    shared = math.gcd(time, wait)
+    spans = (2 * min(time, wait), min(time, 2 * wait), 2 * wait)
+    of_waiting, of_running, all_of_it = (span // math.gcd(*spans) for span in spans)
     idle = policy.idle_timeout or policy.restart_cost(None)
     idle_samples = max(1, math.ceil(idle / timedelta(seconds=SAMPLE_PERIOD)))
     window = f"TimeInterval_Minute * {_FRESH_MINUTES}"
@@ -92,7 +93,7 @@ def formula_text(policy: ScalingPolicy, settings: CompileSettings) -> str:
         "waiting = max(0, $ActiveTasks.GetSample(1))",
         "running = max(0, $RunningTasks.GetSample(1))",
         f"worth = ceil(waiting * {part} / 1000000)",
-        f"backlog = ceil((waiting + running / 2) * {time // shared} / {wait // shared})",
+        f"backlog = ceil((waiting * {of_waiting} + running * {of_running}) / {all_of_it})",
         "taskSlots = min(waiting + running, max(running + worth, backlog, 1))",
         f"wanted = ceil(taskSlots / {slots})",
         f"busy = ceil(max(0, $RunningTasks.GetSample({idle_samples})) / {slots})",

@@ -52,7 +52,7 @@ def test_one_slot_more_or_less_than_is_worth_its_price_would_cost_more(
     cost: float, seconds: float, boot: timedelta | None, slots: int, tasks: int
 ) -> None:
     """Of all numbers of slots for some tasks, what these wait and the starts cost is least at the part worth a slot."""
-    start = 1.5 * (boot or timedelta(minutes=2)).total_seconds() / slots
+    start = 0.5 * (boot or timedelta(minutes=2)).total_seconds() / slots
 
     def total(new: float) -> float:
         return cost * tasks**2 * seconds / (2 * new) + new * start

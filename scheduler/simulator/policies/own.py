@@ -14,13 +14,14 @@ from scheduler.autoscale.decide import decide
 from scheduler.autoscale.keeping import Keeping
 from scheduler.autoscale.levels import PoolHistory, observed
 from scheduler.autoscale.plan import Action, Drain, GroupFleet, GroupHistory, Hold, Remove, ScaleOut, Undrain
-from scheduler.dispatch.run_times import POOL_SPAN, moving_mean
+from scheduler.dispatch.run_times import POOL_SPAN
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, PoolDemand
 from scheduler.policy import NO_LIMITS, UNMEASURED_BOOT, Limits, ScalingPolicy
 from scheduler.simulator.interface import Detail, NodeView, Observation, Orders
 from scheduler.simulator.policies.seen_work import demand_of, instant, seconds
 from scheduler.simulator.world import World
+from scheduler.sketch import NONE_SEEN, NOTHING_KNOWN, Expected, RunTimes
 
 # As many as the scheduler's store takes the median of.
 _NEWEST_BOOTS = 9
@@ -37,7 +38,7 @@ class OwnState:
     """What the scheduler keeps in its store, as far as the decision reads it."""
 
     histories: Mapping[GroupKey, GroupHistory]
-    mean_run: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    times: Mapping[str, tuple[RunTimes, Expected]] = field(default_factory=dict)
     boots: Mapping[GroupKey, tuple[float, ...]] = field(default_factory=dict)
     learned: Mapping[str, PoolHistory] = field(default_factory=dict)
 
@@ -68,12 +69,12 @@ class OwnPolicy:
         """Decide as the controller does, and give its actions as orders."""
         now = instant(seen[0].now)
         pools = {group.key.pool: one for group, one in zip(self.groups, seen, strict=True)}
-        means = dict(state.mean_run)
+        times = dict(state.times)
         for pool, one in pools.items():
             if one.finished:
-                mean, measured = means.get(pool, (0.0, 0))
-                known = mean if measured else None
-                means[pool] = moving_mean(known, measured, one.finished, POOL_SPAN), measured + len(one.finished)
+                seen_so_far = times[pool][0] if pool in times else NONE_SEEN
+                followed = seen_so_far.followed_by(one.finished, POOL_SPAN)
+                times[pool] = followed, followed.expected()
         boots = {
             group.key: (*state.boots.get(group.key, ()), *one.boots)[-_NEWEST_BOOTS:]
             for group, one in zip(self.groups, seen, strict=True)
@@ -83,7 +84,7 @@ class OwnPolicy:
             for group, one in zip(self.groups, seen, strict=True)
         }
         fleet = tuple([_fleet(group, one) for group, one in zip(self.groups, seen, strict=True)])
-        demand = {pool: self._demand(pool, one, means) for pool, one in pools.items()}
+        demand = {pool: self._demand(pool, one, times) for pool, one in pools.items()}
         learned = {
             pool: observed(state.learned.get(pool, PoolHistory()), one.active_tasks + one.running_tasks, now)
             for pool, one in demand.items()
@@ -109,11 +110,11 @@ class OwnPolicy:
                 for group, one in zip(self.groups, seen, strict=True)
             ]
         )
-        return orders, OwnState(histories, means, boots, learned)
+        return orders, OwnState(histories, times, boots, learned)
 
-    def _demand(self, pool: str, seen: Observation, means: Mapping[str, tuple[float, int]]) -> PoolDemand:
-        mean = means[pool][0] if pool in means else None
-        return demand_of(seen, mean, foresight=self.foresight)
+    def _demand(self, pool: str, seen: Observation, times: Mapping[str, tuple[RunTimes, Expected]]) -> PoolDemand:
+        expected = times[pool][1] if pool in times else NOTHING_KNOWN
+        return demand_of(seen, expected, foresight=self.foresight)
 
     def _again_at(
         self, group: NodeGroup, seen: Observation, history: GroupHistory, learned: PoolHistory, slots: int

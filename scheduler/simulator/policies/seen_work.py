@@ -6,6 +6,7 @@ from functools import lru_cache
 from scheduler.demand import Cohort, DemandClass, Foreseen, ForeseenKind
 from scheduler.model import PoolDemand
 from scheduler.simulator.interface import ComingView, Observation, StepView, WorkView
+from scheduler.sketch import Expected
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -21,11 +22,13 @@ def seconds(at: datetime) -> float:
     return (at - EPOCH).total_seconds()
 
 
-def demand_of(seen: Observation, mean: float | None, *, foresight: bool) -> PoolDemand:
-    """Give a pool's work; `mean` is its run times' moving mean, which counts where no job waits for others."""
+def demand_of(seen: Observation, times: Expected, *, foresight: bool) -> PoolDemand:
+    """Give a pool's work; `times` are those of all its jobs, which count where no job waits for others."""
     oldest = None if seen.oldest_waiting_at is None else instant(seen.oldest_waiting_at)
+    waiting, running = seen.waiting_slots, seen.running_slots
     if seen.work is None:
-        return PoolDemand(seen.waiting_slots, seen.running_slots, mean, oldest)
+        all_of_it = (DemandClass("", "", waiting, running, times),) if waiting or running else ()
+        return PoolDemand(waiting, running, times.mean(), oldest, all_of_it)
     classes = _classes(seen.work)
     return PoolDemand(
         active_tasks=seen.waiting_slots,

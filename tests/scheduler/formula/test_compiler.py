@@ -99,8 +99,10 @@ def by_the_policy(policy: ScalingPolicy, active: int, running: int, slots: int, 
     seconds = policy.default_task_time.total_seconds()
     part = policy.worth_a_slot(seconds, None, settings.slots or 1)
     worth = running + ceil(Fraction(active * part, 1_000_000))
-    backlog = (active + Fraction(running, 2)) * Fraction(policy.default_task_time / timedelta(microseconds=1))
-    needed = max(worth, ceil(backlog / Fraction(policy.acceptable_wait / timedelta(microseconds=1))), 1)
+    wait = Fraction(policy.acceptable_wait / timedelta(microseconds=1))
+    time = Fraction(policy.default_task_time / timedelta(microseconds=1))
+    backlog = active * min(time, wait) + running * min(time / 2, wait)
+    needed = max(worth, ceil(backlog / wait), 1)
     return ceil(Fraction(min(active + running, needed), slots))
 
 
@@ -196,8 +198,8 @@ def test_the_text_is_this() -> None:
         "$RunningTasks.GetSamplePercent(TimeInterval_Minute * 5));\n"
         "waiting = max(0, $ActiveTasks.GetSample(1));\n"
         "running = max(0, $RunningTasks.GetSample(1));\n"
-        "worth = ceil(waiting * 408248 / 1000000);\n"
-        "backlog = ceil((waiting + running / 2) * 1 / 5);\n"
+        "worth = ceil(waiting * 707106 / 1000000);\n"
+        "backlog = ceil((waiting * 2 + running * 1) / 10);\n"
         "taskSlots = min(waiting + running, max(running + worth, backlog, 1));\n"
         "wanted = ceil(taskSlots / $TaskSlotsPerNode);\n"
         "busy = ceil(max(0, $RunningTasks.GetSample(8)) / $TaskSlotsPerNode);\n"
