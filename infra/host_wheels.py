@@ -34,6 +34,7 @@ SCHEDULER_PACKAGES = (
     "azure-storage-blob",
     "azure-storage-queue",
     "certifi",
+    "cronsim",
     "fastapi",
     "httpx",
     "jinja2",

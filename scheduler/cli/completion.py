@@ -29,6 +29,16 @@ def job_ids(ctx: typer.Context, incomplete: str) -> list[Item]:
     return _asked(ctx, incomplete, known)
 
 
+def schedule_ids(ctx: typer.Context, incomplete: str) -> list[Item]:
+    """Complete the ids of job schedules."""
+
+    def known(service: HttpJobService) -> Iterator[Item]:
+        for schedule in service.list_schedules()[:_MOST]:
+            yield schedule.schedule_id, f"{schedule.state.value}, pool {schedule.pool}"
+
+    return _asked(ctx, incomplete, known)
+
+
 def pool_names(ctx: typer.Context, incomplete: str) -> list[Item]:
     """Complete the names of pools."""
 

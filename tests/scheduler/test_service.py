@@ -8,6 +8,7 @@ import pytest
 
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_views import SqlJobViews
+from scheduler.adapters.sql.schedule_store import SqlScheduleStore
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
 from scheduler.model import JobState, NewJob, Sample, StorageAddress, TaskCounts
 from scheduler.policy import ScalingPolicy
@@ -35,7 +36,15 @@ def serve(world: World, fleet: SqlFleetStore) -> Service:
     """Make the service of a world."""
     address = StorageAddress("https://blobs/")
     views = SqlJobViews(world.database)
-    return Service(world.jobs, fleet, lambda: address, world.clock, views=views, blobs=world.blobs)
+    return Service(
+        world.jobs,
+        fleet,
+        lambda: address,
+        world.clock,
+        schedules=SqlScheduleStore(world.database),
+        views=views,
+        blobs=world.blobs,
+    )
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from node_bootstrap.protocol import (
 )
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_views import SqlJobViews
+from scheduler.adapters.sql.schedule_store import SqlScheduleStore
 from scheduler.autoscale.plan import Hold, Reason, ReasonKind, ScaleOut
 from scheduler.model import Node, NodePhase, RetryPolicy, Sample, StorageAddress
 from scheduler.policy import ScalingPolicy
@@ -45,7 +46,15 @@ class PageWorld(World):
         self.fleet.sync_groups(self.epoch, settings, self.clock.now())
         views = SqlJobViews(self.database)
         address = StorageAddress("https://blobs/")
-        self.service = Service(self.jobs, self.fleet, lambda: address, self.clock, views=views, blobs=self.blobs)
+        self.service = Service(
+            self.jobs,
+            self.fleet,
+            lambda: address,
+            self.clock,
+            schedules=SqlScheduleStore(self.database),
+            views=views,
+            blobs=self.blobs,
+        )
         self._populate_fleet()
         self.done = self._finished_job()
         self.running, self.message = self._running_job()
