@@ -59,6 +59,12 @@ class Scheduled:
         return [job.state.value for job in self.world.jobs.jobs()]
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """Give the address of an empty store, on the two kinds of database."""
+    return "sqlite://" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
 @pytest.fixture
 def scheduled(world: World) -> Scheduled:
     """Give a world with schedules, over each database."""
