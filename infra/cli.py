@@ -89,7 +89,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "why": Command(
             "scheduler.cli.why",
             "commands",
-            "Say why a job, a task, a node or a pool is as it is.",
+            "Say why a job, a task, a node, a pool or a schedule is as it is.",
             part="why",
             speaks_to_stack=True,
         ),

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from node_bootstrap.protocol import INPUTS, FileRef, file_blob
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
 from scheduler.insight import Insight
-from scheduler.job_schedule import JobSchedule, NewJobSchedule, ScheduleRun
+from scheduler.job_schedule import JobSchedule, JobScheduleState, NewJobSchedule, ScheduleRun
 from scheduler.model import (
     Application,
     Decision,
@@ -64,7 +65,7 @@ class Service:
         self._changed = changed
         self._schedules = schedules
         self._views = views
-        self._insight = Insight(job_store, views, fleet_store, blobs, self.list_pools)
+        self._insight = Insight(job_store, views, fleet_store, schedules, blobs, self.list_pools)
 
     def create_job(self, new: NewJob) -> Job:
         """Open a draft, or give the job that this idempotency key opened."""
@@ -180,11 +181,11 @@ class Service:
 
     def list_schedules(self) -> tuple[JobSchedule, ...]:
         """Give all job schedules by id."""
-        return self._schedules.schedules(self._clock.now())
+        return tuple(map(self._placed, self._schedules.schedules(self._clock.now())))
 
     def get_schedule(self, schedule_id: str) -> JobSchedule:
         """Give a job schedule."""
-        return self._schedules.schedule(schedule_id, self._clock.now())
+        return self._placed(self._schedules.schedule(schedule_id, self._clock.now()))
 
     def list_runs(self, schedule_id: str, limit: int = 100) -> tuple[ScheduleRun, ...]:
         """Say what became of a schedule's newest occurrences, newest first."""
@@ -198,6 +199,7 @@ class Service:
         if occurrence is not None and occurrence.tzinfo is None:
             raise InvalidRequestError(f"{occurrence.isoformat()} names no time zone; end it with Z or +01:00")
         now = self._clock.now()
+        self._require_pool(self._schedules.schedule(schedule_id, now).pool, InvalidRequestError)
         run = self._schedules.run(schedule_id, idempotency_key, occurrence or now, now)
         self._changed()
         return run
@@ -277,6 +279,13 @@ class Service:
     def storage(self) -> StorageAddress:
         """Say where files go."""
         return self._storage()
+
+    def _placed(self, schedule: JobSchedule) -> JobSchedule:
+        """Say so where the pool of a schedule is not there any more: no job is made then."""
+        known = {pool.name for pool in self._fleet.pools()}
+        if schedule.state is not JobScheduleState.ACTIVE or not known or schedule.pool in known:
+            return schedule
+        return replace(schedule, reason=f"there is no pool {schedule.pool!r}; no job is made until there is")
 
     def _pool_view(self, pool: PoolSettings) -> PoolView:
         target, current = self._fleet.targets(pool.name)

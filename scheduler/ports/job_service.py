@@ -179,7 +179,7 @@ class JobService(Protocol):
         ...
 
     def explain(self, subject: str) -> Explanation:
-        """Say why a job (`JOB`), a task (`JOB/TASK`), a node or a pool is as it is; `NotFoundError`."""
+        """Say why a job (`JOB`), a task (`JOB/TASK`), a node, a pool or a schedule is as it is; `NotFoundError`."""
         ...
 
     def read_file(self, job_id: str, task_id: int, path: str, offset: int = 0, limit: int = 1 << 20) -> FilePart:

@@ -7,8 +7,9 @@ job of a schedule and not one for each day.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from scheduler.durations import write_duration
 from scheduler.job_schedule import LEAST_WINDOW, Overlap, RunState, Schedule
-from scheduler.recurrence.occurrences import count_between, following, newest
+from scheduler.recurrence.occurrences import MOST_COUNTED, count_between, following, newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,10 @@ def _nothing_due(standing: Standing) -> Due:
 def _started(late: timedelta, older: int, cancels: tuple[str, ...]) -> str:
     parts = []
     if late >= timedelta(minutes=1):
-        parts.append(f"made {_span(late)} late")
+        parts.append(f"made {write_duration(late)} late")
     if older:
-        parts.append(f"{older} older occurrence{'' if older == 1 else 's'} came to nothing")
+        least = "at least " if older >= MOST_COUNTED else ""
+        parts.append(f"{least}{older} older occurrence{'' if older == 1 else 's'} came to nothing")
     if cancels:
         parts.append(f"in place of {_names(cancels)}")
     return "; ".join(parts)
@@ -121,16 +123,9 @@ def _too_late(schedule: Schedule, occurrence: datetime, now: datetime) -> str | 
     if after is not None and now - after > LEAST_WINDOW:
         return f"by do_not_run_after, {after.isoformat()}"
     if window is not None and now - occurrence > window:
-        return f"within the start window of {_span(window)}"
+        return f"within the start window of {write_duration(window)}"
     return None
 
 
 def _names(jobs: tuple[str, ...]) -> str:
     return f"job {jobs[0]}" if len(jobs) == 1 else f"job {jobs[0]} and {len(jobs) - 1} more"
-
-
-def _span(span: timedelta) -> str:
-    minutes = int(span.total_seconds() // 60)
-    if minutes < 1:
-        return f"{span.total_seconds():.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004  hours read better from two on

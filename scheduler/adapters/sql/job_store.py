@@ -19,6 +19,7 @@ from scheduler.adapters.sql.job_change import JobChange
 from scheduler.adapters.sql.job_making import arm, cancel, check_count, open_draft
 from scheduler.adapters.sql.job_schema import CHUNKS, DELETED_JOBS, JOBS, STEPS, TASKS
 from scheduler.adapters.sql.requeue import requeue
+from scheduler.adapters.sql.schedule_rows import reopen
 from scheduler.errors import ConflictError, NotFoundError
 from scheduler.model import (
     Application,
@@ -108,6 +109,7 @@ class SqlJobStore:
         """Run completed tasks again, those named or all that did not succeed, in one transaction."""
         with self._database.write() as connection:
             requeue(connection, JobChange.of(connection, job_id, now), task_ids)
+            reopen(connection, job_id)
         return self.job(job_id)
 
     def set_priority(self, job_id: str, priority: int) -> Job:

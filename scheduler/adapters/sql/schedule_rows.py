@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from node_bootstrap.protocol import decode, encode, sha256_hex
 from scheduler.adapters.sql.edges import waits
@@ -155,7 +155,13 @@ def open_jobs(connection: Connection, number: int) -> tuple[str, ...]:
     return tuple(str(job_id) for job_id in connection.execute(rows).scalars())
 
 
-def runs_of(connection: Connection, number: int, limit: int) -> tuple[ScheduleRun, ...]:
+def reopen(connection: Connection, job_id: str) -> None:
+    """Have the run of a job that is active again count as open, if a schedule made it."""
+    here = update(SCHEDULE_RUNS).where(SCHEDULE_RUNS.c.job_id == job_id)
+    connection.execute(here.values(state=RunState.ACTIVE.value, result=None, ended_at=None))
+
+
+def runs_of(connection: Connection, number: int, limit: int, *only: ColumnElement[bool]) -> tuple[ScheduleRun, ...]:
     """Give the newest runs, as their jobs are now where these are there, newest first."""
     rows = (
         select(
@@ -165,7 +171,7 @@ def runs_of(connection: Connection, number: int, limit: int) -> tuple[ScheduleRu
             JOBS.c.ended_at.label("job_ended_at"),
         )
         .outerjoin(JOBS, JOBS.c.job_id == SCHEDULE_RUNS.c.job_id)
-        .where(SCHEDULE_RUNS.c.schedule == number)
+        .where(SCHEDULE_RUNS.c.schedule == number, *only)
         .order_by(SCHEDULE_RUNS.c.number.desc())
         .limit(limit)
     )
@@ -199,7 +205,8 @@ def view_of(connection: Connection, row: Row[Any], now: datetime) -> JobSchedule
     if state is JobScheduleState.ACTIVE:
         after = max(row.settled_until, now)
         coming = tuple(islice(occurrences(standing.schedule, row.created_at, after), _NEXT_SHOWN))
-        decided = due(standing, now)
+        # While nothing is due there is nothing to say but when it will be.
+        decided = due(standing, now) if row.next_at is None or row.next_at <= now else None
         reason = decided.reason if isinstance(decided, Wait) else ""
     return JobSchedule(
         schedule_id=row.schedule_id,

@@ -62,6 +62,7 @@ SCHEDULE_RUNS = Table(
 RUN_IS_OPEN = text("schedule_runs.state = 'active'")
 _OPEN = text("state = 'active'")
 Index("schedule_runs_open", SCHEDULE_RUNS.c.schedule, sqlite_where=_OPEN, postgresql_where=_OPEN)
+Index("schedule_runs_by_job", SCHEDULE_RUNS.c.job_id)
 Index("schedule_runs_by_number", SCHEDULE_RUNS.c.schedule, SCHEDULE_RUNS.c.number)
 
 # Blobs of `inputs` that the jobs of a schedule will name: not collected while it is there.

@@ -117,8 +117,8 @@ class SqlScheduleStore:
                     raise ConflictError(f"schedule {schedule_id}: {hindrance}")
                 replaced = unfinished if overlap is Overlap.REPLACE else ()
                 there = _make(connection, row, occurrence, "run by a user", replaced, now, by_hand=key)
-            found = runs_of(connection, row.number, _AT_ONCE)
-        return next(run for run in found if run.job_id == there)
+            (found,) = runs_of(connection, row.number, 1, SCHEDULE_RUNS.c.job_id == there)
+            return found
 
     def terminate(self, schedule_id: str, now: datetime) -> None:
         """Make no more jobs, and cancel those that have not ended."""

@@ -430,7 +430,7 @@ def test_steps_and_explanations_arrive_whole(service: JobService) -> None:
         assert told.subject
         assert told.paragraph.endswith(".")
         assert all(fact.name and fact.value for fact in told.facts)
-    with pytest.raises(NotFoundError, match="no job, node or pool"):
+    with pytest.raises(NotFoundError, match="no job, node, pool or schedule"):
         service.explain("ü ?#%")
     with pytest.raises(InvalidRequestError, match="JOB/TASK"):
         service.explain(f"{job_id}/x")
@@ -526,7 +526,12 @@ def test_a_schedule_from_making_to_deleting(service: JobService) -> None:
     assert service.list_runs("nightly") == (run,)
     assert (run.occurrence, run.state, run.manual) == (_NOW - timedelta(days=3), RunState.ACTIVE, True)
     assert service.get_schedule("nightly").active_jobs == (run.job_id,)
+    told = service.explain("nightly")
+    assert (told.subject, told.facts[1].value) == ("schedule nightly", "0 6 * * MON-FRI, Europe/Zurich")
+    assert told.paragraph.startswith("It makes its next job at 20")
+    assert told.paragraph.endswith(f"job {run.job_id}, active, by hand.")
     assert service.disable_schedule("nightly").state is JobScheduleState.DISABLED
+    assert "It makes no jobs until `millpond schedule enable nightly`" in service.explain("nightly").paragraph
     assert service.enable_schedule("nightly").next_occurrences == made.next_occurrences
     assert service.terminate_schedule("nightly").state is JobScheduleState.TERMINATING
     for _ in range(2):

@@ -34,14 +34,14 @@ def test_a_job_is_made_at_its_time() -> None:
 def test_an_outage_is_made_up_for_once() -> None:
     """A scheduler that was away for three days makes the newest occurrence's job, and says what came to nothing."""
     made = due(STANDING, MONDAY + 2 * DAY + 4 * HOUR)
-    assert made == Start(MONDAY + 2 * DAY, 2, (), "made 4 h 0 min late; 2 older occurrences came to nothing")
+    assert made == Start(MONDAY + 2 * DAY, 2, (), "made 4h late; 2 older occurrences came to nothing")
 
 
 def test_what_is_later_than_its_window_is_missed() -> None:
     """After the start window nothing is made; what comes next stays."""
     found = due(standing(start_window=HOUR), MONDAY + DAY + 2 * HOUR)
-    assert found == PassOver(MONDAY + DAY, RunState.MISSED, 2, "no job was made within the start window of 60 min")
-    assert due(standing(start_window=HOUR), MONDAY + HOUR) == Start(MONDAY, 0, (), "made 60 min late")
+    assert found == PassOver(MONDAY + DAY, RunState.MISSED, 2, "no job was made within the start window of 1h")
+    assert due(standing(start_window=HOUR), MONDAY + HOUR) == Start(MONDAY, 0, (), "made 1h late")
 
 
 def test_overlaps_follow_the_rule() -> None:
@@ -61,11 +61,11 @@ def test_one_that_waits_gives_way_to_the_next() -> None:
     """Of those that wait only the newest is left, and waiting ends with the window."""
     assert isinstance(due(standing("a"), MONDAY + 3 * DAY), Wait)
     assert due(standing(), MONDAY + 3 * DAY + HOUR) == Start(
-        MONDAY + 3 * DAY, 3, (), "made 60 min late; 3 older occurrences came to nothing"
+        MONDAY + 3 * DAY, 3, (), "made 1h late; 3 older occurrences came to nothing"
     )
     over = due(standing("a", start_window=HOUR), MONDAY + 2 * HOUR)
     assert isinstance(over, PassOver)
-    assert over.reason.endswith("60 min: job a had not ended")
+    assert over.reason.endswith("1h: job a had not ended")
 
 
 def test_a_pool_that_is_not_there_is_waited_for() -> None:

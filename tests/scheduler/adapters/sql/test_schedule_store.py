@@ -158,6 +158,25 @@ def test_jobs_that_overlap(scheduled: Scheduled, overlap: Overlap, jobs: list[st
         assert (newest.occurrence, missed.count) == (scheduled.next + 3 * HOUR, 2)
 
 
+def test_a_job_that_is_run_again_holds_the_next_one_back(scheduled: Scheduled) -> None:
+    """A requeued job counts as one that has not ended, and its run tells of its new end."""
+    scheduled.store.create(HOURLY, scheduled.now)
+    scheduled.pass_time(HOUR)
+    (job,) = scheduled.world.jobs.jobs()
+    scheduled.world.jobs.cancel_job(job.job_id, scheduled.now)
+    scheduled.pass_time(MINUTE)
+    assert scheduled.store.runs("hourly", 1)[0].result is JobResult.CANCELLED
+    scheduled.world.jobs.requeue_job(job.job_id, None, scheduled.now)
+    scheduled.pass_time(HOUR)
+    assert scheduled.jobs() == ["active"]
+    found = scheduled.store.schedule("hourly", scheduled.now)
+    assert found.reason == f"job {job.job_id} has not ended; the job is made when it has"
+    scheduled.world.finish()
+    scheduled.pass_time(MINUTE)
+    newest, before = scheduled.store.runs("hourly", 10)
+    assert (newest.state, before.result) == (RunState.ACTIVE, JobResult.SUCCESS)
+
+
 def test_disabled_means_no_jobs_and_none_made_up_for(scheduled: Scheduled) -> None:
     """What would have come while it was disabled does not come; what runs goes on."""
     scheduled.store.create(HOURLY, scheduled.now)

@@ -148,7 +148,7 @@ def test_schedules_tell_what_comes_and_what_became(world: PageWorld, visitor: ht
     home, own = Document(visitor.get("/ui/").text), Document(visitor.get("/ui/schedules/hourly").text)
     coming = world.service.get_schedule("hourly").next_occurrences[0]
     assert f"{coming:%Y-%m-%d %H:%M:%S}" in home.text
-    assert "every 1 h" in home.text
+    assert "every 1h" in home.text
     for run in runs:
         if run.job_id is not None:
             assert f"/ui/jobs/{run.job_id}" in home.values("href")
