@@ -1,8 +1,8 @@
 """`JobService` in process: users' commands and views over the stores."""
 
+import dataclasses
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 
 from node_bootstrap.protocol import INPUTS, FileRef, file_blob
@@ -161,8 +161,8 @@ class Service:
         """Remove a version; jobs that name it keep it."""
         self._jobs.delete_application(name, version, self._clock.now())
 
-    def create_schedule(self, new: NewJobSchedule) -> JobSchedule:
-        """Keep a job schedule."""
+    def create_schedule(self, new: NewJobSchedule, *, replace: bool = False) -> JobSchedule:
+        """Keep a job schedule, in place of another with its id if that is wanted."""
         if not SCHEDULE_ID.fullmatch(new.schedule_id):
             raise InvalidRequestError(
                 f"{new.schedule_id!r} is no id of a schedule; use letters, digits, - and _ , at most 64"
@@ -175,7 +175,7 @@ class Service:
             raise InvalidRequestError("the job has no name; give it one")
         check_names(new.job)
         self._require_pool(new.job.pool, InvalidRequestError)
-        made = self._schedules.create(new, now)
+        made = self._schedules.create(new, now, replace=replace)
         self._changed()
         return made
 
@@ -285,7 +285,9 @@ class Service:
         known = {pool.name for pool in self._fleet.pools()}
         if schedule.state is not JobScheduleState.ACTIVE or not known or schedule.pool in known:
             return schedule
-        return replace(schedule, reason=f"there is no pool {schedule.pool!r}; no job is made until there is")
+        return dataclasses.replace(
+            schedule, reason=f"there is no pool {schedule.pool!r}; no job is made until there is"
+        )
 
     def _pool_view(self, pool: PoolSettings) -> PoolView:
         target, current = self._fleet.targets(pool.name)

@@ -138,8 +138,8 @@ def _add_application_routes(app: FastAPI, service: JobService) -> None:
 
 def _add_schedule_routes(app: FastAPI, service: JobService) -> None:
     @app.post("/v1/schedules")
-    def create_schedule(new: Annotated[NewJobSchedule, Body()]) -> JobSchedule:
-        return service.create_schedule(new)
+    def create_schedule(new: Annotated[NewJobSchedule, Body()], *, replace: bool = False) -> JobSchedule:
+        return service.create_schedule(new, replace=replace)
 
     @app.get("/v1/schedules")
     def list_schedules() -> tuple[JobSchedule, ...]:

@@ -161,9 +161,10 @@ class HttpJobService:
         """Remove a version."""
         self._send("DELETE", f"/v1/applications/{_segment(name)}/{_segment(version)}")
 
-    def create_schedule(self, new: NewJobSchedule) -> JobSchedule:
+    def create_schedule(self, new: NewJobSchedule, *, replace: bool = False) -> JobSchedule:
         """Keep a job schedule."""
-        return self._record(_SCHEDULE, "POST", "/v1/schedules", body=_NEW_SCHEDULE.dump_json(new))
+        query = {"replace": str(replace).lower()}
+        return self._record(_SCHEDULE, "POST", "/v1/schedules", body=_NEW_SCHEDULE.dump_json(new), query=query)
 
     def list_schedules(self) -> tuple[JobSchedule, ...]:
         """Give all job schedules by id."""

@@ -63,6 +63,9 @@ def create(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a parameter; may be repeated.")
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the place of the schedule of this id; its runs stay.")
+    ] = False,
     stack: Stack = DEFAULT_STACK,
     as_json: AsJson = False,
 ) -> None:
@@ -86,7 +89,8 @@ def create(
     with scheduler_of(stack) as service:
         sent = send_inputs(service, storage_of(service), loaded)
         job = JobSpecification(loaded.job.name, loaded.job.pool, sent.steps, loaded.job.priority)
-        made = patiently(partial(service.create_schedule, NewJobSchedule(schedule_id, when, job)))
+        new = NewJobSchedule(schedule_id, when, job)
+        made = patiently(partial(service.create_schedule, new, replace=replace))
     if as_json:
         print_json(made)
     else:

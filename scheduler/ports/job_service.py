@@ -105,10 +105,11 @@ class JobService(Protocol):
         """Remove a version; jobs that name it keep it. `NotFoundError`; the newest one left becomes the default."""
         ...
 
-    def create_schedule(self, new: NewJobSchedule) -> JobSchedule:
+    def create_schedule(self, new: NewJobSchedule, *, replace: bool = False) -> JobSchedule:
         """Keep a job schedule; asking again is harmless, `ConflictError` when its id is that of another.
 
-        `InvalidRequestError` with every finding about its times and its steps.
+        With `replace` it takes the place of that one from now on, and the runs stay. `InvalidRequestError` with every
+        finding about its times and its steps.
         """
         ...
 

@@ -14,10 +14,11 @@ from scheduler.recurrence.due import Complete, PassOver, Standing, Start
 class ScheduleStore(Protocol):
     """Schedules, and what became of their occurrences."""
 
-    def create(self, new: NewJobSchedule, now: datetime) -> JobSchedule:
-        """Keep a schedule; asked for again, it is the same one.
+    def create(self, new: NewJobSchedule, now: datetime, *, replace: bool = False) -> JobSchedule:
+        """Keep a schedule; asked for again, it is the same one. With `replace` it takes the place of one with its id.
 
-        Raises `ConflictError` if another has its id, `InvalidRequestError` with every finding about its steps.
+        Then times count from now, the runs stay, and one that is disabled stays so. Raises `ConflictError` if another
+        has its id, `InvalidRequestError` with every finding about its steps.
         """
         ...
 

@@ -50,25 +50,30 @@ class SqlScheduleStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, new: NewJobSchedule, now: datetime) -> JobSchedule:
-        """Keep a schedule; asked for again, it is the same one."""
+    def create(self, new: NewJobSchedule, now: datetime, *, replace: bool = False) -> JobSchedule:
+        """Keep a schedule; asked for again, it is the same one. With `replace` it takes another's place."""
         findings = step_findings(new.job.steps)
         if findings:
             raise InvalidRequestError(f"schedule {new.schedule_id} cannot be made: {'; '.join(findings)}")
         settled = now - _INSTANT
         progress = {"settled_until": settled, "next_at": following(new.schedule, now, settled)}
+        values = {**values_for(new, now), **progress}
         with self._database.write() as connection:
-            made = insert_new(connection, SCHEDULES, {**values_for(new, now), **progress})
-            row = row_of(connection, new.schedule_id)
+            made = insert_new(connection, SCHEDULES, values)
+            row = row_of(connection, new.schedule_id, lock=True)
             if made:
-                named = [{"schedule": row.number, "blob": blob} for blob in sorted(named_by(new.job.steps))]
-                if named:
-                    connection.execute(insert(SCHEDULE_INPUTS), named)
-            elif row.request != request_hash(new) or row.state == JobScheduleState.DELETING:
+                _name_inputs(connection, row, new)
+            elif row.state == JobScheduleState.DELETING or (row.request != request_hash(new) and not replace):
                 raise ConflictError(
-                    f"there is a schedule {new.schedule_id} already, {row.state}; choose another id, or delete it first"
+                    f"there is a schedule {new.schedule_id} already, {row.state}; choose another id, delete it first, "
+                    "or replace it"
                 )
-            return view_of(connection, row, now)
+            elif row.request != request_hash(new):
+                _forget_inputs(connection, row, now)
+                kept = {"state": row.state} if row.state == JobScheduleState.DISABLED else {"reason": ""}
+                _set(connection, row, **{**values, **kept}, ended_at=None)
+                _name_inputs(connection, row, new)
+            return view_of(connection, row_of(connection, new.schedule_id), now)
 
     def schedule(self, schedule_id: str, now: datetime) -> JobSchedule:
         """Give a schedule."""
@@ -280,10 +285,22 @@ def _remove(connection: Connection, row: Row[Any], now: datetime) -> None:
         connection.execute(ended.values(state=JobState.DELETING.value))
         if connection.execute(select(JOBS.c.number).where(here).limit(1)).first() is not None:
             return
-    named = select(SCHEDULE_INPUTS.c.blob).where(SCHEDULE_INPUTS.c.schedule == row.number)
-    inputs = json.dumps(sorted(connection.execute(named).scalars()))
+    _forget_inputs(connection, row, now)
+    connection.execute(delete(SCHEDULE_RUNS).where(SCHEDULE_RUNS.c.schedule == row.number))
+    connection.execute(delete(SCHEDULES).where(SCHEDULES.c.number == row.number))
+
+
+def _name_inputs(connection: Connection, row: Row[Any], new: NewJobSchedule) -> None:
+    """Keep what the jobs of a schedule will name."""
+    named = [{"schedule": row.number, "blob": blob} for blob in sorted(named_by(new.job.steps))]
+    if named:
+        connection.execute(insert(SCHEDULE_INPUTS), named)
+
+
+def _forget_inputs(connection: Connection, row: Row[Any], now: datetime) -> None:
+    """Name them no more, and have them looked at when they may be garbage."""
+    here = SCHEDULE_INPUTS.c.schedule == row.number
+    inputs = json.dumps(sorted(connection.execute(select(SCHEDULE_INPUTS.c.blob).where(here)).scalars()))
     gone = {"job_id": f"schedule/{row.schedule_id}/{row.created_at.isoformat()}", "deleted_at": now, "inputs": inputs}
     connection.execute(insert(DELETED_JOBS).values(**gone))
-    for table in (SCHEDULE_RUNS, SCHEDULE_INPUTS):
-        connection.execute(delete(table).where(table.c.schedule == row.number))
-    connection.execute(delete(SCHEDULES).where(SCHEDULES.c.number == row.number))
+    connection.execute(delete(SCHEDULE_INPUTS).where(here))

@@ -565,6 +565,8 @@ def test_schedules_that_cannot_be_are_refused(service: JobService) -> None:
     service.create_schedule(NewJobSchedule("a", daily, job))
     with pytest.raises(ConflictError, match="there is a schedule a already"):
         service.create_schedule(NewJobSchedule("a", replace(daily, time_zone="Asia/Tokyo"), job))
+    replaced = service.create_schedule(NewJobSchedule("a", replace(daily, time_zone="Asia/Tokyo"), job), replace=True)
+    assert replaced.schedule.time_zone == "Asia/Tokyo"
     with pytest.raises(InvalidRequestError, match="the idempotency key is empty"):
         service.run_schedule("a", "")
     with pytest.raises(InvalidRequestError, match="names no time zone"):

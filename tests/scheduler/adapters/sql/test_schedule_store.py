@@ -121,6 +121,32 @@ def test_the_same_request_is_one_schedule(scheduled: Scheduled) -> None:
         scheduled.store.schedule("x", scheduled.now)
 
 
+def test_a_schedule_is_replaced(scheduled: Scheduled) -> None:
+    """Its times count from now and its runs stay; one that is disabled stays so, one that ended begins anew."""
+    scheduled.store.create(HOURLY, scheduled.now)
+    scheduled.pass_time(HOUR)
+    scheduled.world.finish()
+    scheduled.store.disable("hourly")
+    other = JobSpecification("other", POOL, (step("a", 0, 1),))
+    daily = replace(HOURLY, schedule=Schedule(recurrence_interval=DAY), job=other)
+    with pytest.raises(ConflictError, match="or replace it"):
+        scheduled.store.create(daily, scheduled.now)
+    replaced = scheduled.store.create(daily, scheduled.now, replace=True)
+    assert (replaced.state, replaced.job_name) == (JobScheduleState.DISABLED, "other")
+    assert len(scheduled.store.runs("hourly", 10)) == 1
+    scheduled.store.enable("hourly", scheduled.now)
+    begun = scheduled.now
+    scheduled.world.clock.advance(MINUTE)
+    assert scheduled.store.create(daily, scheduled.now, replace=True).created_at == begun  # the same again
+    scheduled.pass_time(DAY)
+    assert [job.name for job in scheduled.world.jobs.jobs()] == ["other", "prices"]
+    scheduled.store.terminate("hourly", scheduled.now)
+    scheduled.pass_time(MINUTE)
+    assert scheduled.store.create(HOURLY, scheduled.now, replace=True).state is JobScheduleState.ACTIVE
+    scheduled.pass_time(HOUR)
+    assert [run.state for run in scheduled.store.runs("hourly", 10)] == [RunState.ACTIVE, *[RunState.COMPLETED] * 2]
+
+
 def test_an_outage_makes_one_job(scheduled: Scheduled) -> None:
     """After five hours without a scheduler the newest job is made, and the others are one line of history."""
     scheduled.store.create(HOURLY, scheduled.now)
