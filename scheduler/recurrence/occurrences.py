@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from scheduler.errors import InvalidRequestError
 from scheduler.job_schedule import LEAST_INTERVAL, LEAST_WINDOW, Schedule
 
 _FIELDS = 5
@@ -51,9 +52,9 @@ def findings(schedule: Schedule, now: datetime) -> Iterator[str]:
         if each is not None and each.tzinfo is None
     ]
     try:
-        ZoneInfo(schedule.time_zone)
-    except (KeyError, ValueError, OSError):
-        wrong.append(f"{schedule.time_zone!r} is no time zone; give one of the IANA names, such as Europe/Zurich")
+        zone_of(schedule)
+    except InvalidRequestError as error:
+        wrong.append(str(error))
     else:
         if schedule.cron is not None:
             wrong += _cron_findings(schedule.cron)
@@ -62,6 +63,16 @@ def findings(schedule: Schedule, now: datetime) -> Iterator[str]:
             "it never comes to a job: no time fits, between do_not_run_until and do_not_run_after and from now"
         )
     yield from wrong
+
+
+def zone_of(schedule: Schedule) -> ZoneInfo:
+    """Give the clock that a schedule goes by; `InvalidRequestError` where this machine knows none of its name."""
+    try:
+        return ZoneInfo(schedule.time_zone)
+    except (KeyError, ValueError, OSError) as error:
+        raise InvalidRequestError(
+            f"{schedule.time_zone!r} is no time zone; give one of the IANA names, such as Europe/Zurich"
+        ) from error
 
 
 def _cron_findings(cron: str) -> Iterator[str]:
@@ -88,7 +99,7 @@ def occurrences(schedule: Schedule, created_at: datetime, after: datetime) -> It
     until, last = schedule.do_not_run_until, schedule.do_not_run_after
     if schedule.cron is not None:
         earliest = after if until is None else max(after, until - _INSTANT)
-        found = _by_cron(schedule.cron, ZoneInfo(schedule.time_zone), earliest)
+        found = _by_cron(schedule.cron, zone_of(schedule), earliest)
     elif schedule.recurrence_interval is not None:
         found = _by_interval(until or created_at, schedule.recurrence_interval, after)
     else:

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 from scheduler.errors import InvalidRequestError
 from scheduler.job_schedule import JobSpecification, Schedule
 from scheduler.model import NewJob, Step
+from scheduler.recurrence.occurrences import zone_of
 
 NAMES = ("id", "time", "local_time", "date")
 _REFERENCE = re.compile(r"\$\{\{\s*schedule\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
@@ -33,7 +33,7 @@ def names_schedule(text: str) -> bool:
 
 def values_of(schedule_id: str, schedule: Schedule, occurrence: datetime) -> dict[str, str]:
     """Give what a job may know of its occurrence."""
-    local = occurrence.astimezone(ZoneInfo(schedule.time_zone)).replace(microsecond=0)
+    local = occurrence.astimezone(zone_of(schedule)).replace(microsecond=0)
     utc = occurrence.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {"id": schedule_id, "time": utc, "local_time": local.isoformat(), "date": local.date().isoformat()}
 

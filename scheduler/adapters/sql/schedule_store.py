@@ -6,7 +6,8 @@ A schedule's row is locked before the rows of its jobs.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,7 +31,7 @@ from scheduler.adapters.sql.schedule_rows import (
 )
 from scheduler.adapters.sql.schedule_schema import RUN_IS_OPEN, SCHEDULE_INPUTS, SCHEDULE_RUNS, SCHEDULES
 from scheduler.dispatch.checks import step_findings
-from scheduler.errors import ConflictError, InvalidRequestError, PreconditionError
+from scheduler.errors import ConflictError, InvalidRequestError, NotFoundError, PreconditionError
 from scheduler.job_schedule import JobSchedule, JobScheduleState, NewJobSchedule, Overlap, RunState, ScheduleRun
 from scheduler.model import JobState
 from scheduler.recurrence.due import Complete, PassOver, Standing, Start, may_run_now
@@ -184,30 +185,46 @@ class SqlScheduleStore:
         leaving = (JobScheduleState.TERMINATING.value, JobScheduleState.DELETING.value)
         going = select(SCHEDULES.c.schedule_id).where(SCHEDULES.c.state.in_(leaving)).order_by(SCHEDULES.c.number)
         with self._database.read() as connection:
-            ended = connection.execute(_ENDED_RUNS).all()
-            ids = connection.execute(going).scalars().all()
-        if not ended and not ids:
-            return
-        with self._database.lead(epoch) as connection:
-            for run in ended:
-                here = update(SCHEDULE_RUNS).where(SCHEDULE_RUNS.c.number == run.number, RUN_IS_OPEN)
-                end = {"result": run.result, "ended_at": run.ended_at or now}
-                connection.execute(here.values(state=RunState.COMPLETED.value, **end))
-            for schedule_id in ids:
-                row = row_of(connection, schedule_id, lock=True)
-                if row.state == JobScheduleState.DELETING:
-                    _remove(connection, row, now)
-                elif not open_jobs(connection, row.number):
-                    _set(connection, row, state=JobScheduleState.COMPLETED.value, ended_at=now)
+            jobs = [str(job_id) for job_id in connection.execute(_ENDED_JOBS_OF_RUNS).scalars()]
+            schedules = connection.execute(going).scalars().all()
+        # Apart, since whoever locks a schedule and a job locks the schedule first.
+        if jobs:
+            with self._database.lead(epoch) as connection:
+                _close_runs(connection, jobs, now)
+        if schedules:
+            with self._database.lead(epoch) as connection:
+                _end(connection, schedules, now)
 
 
-_ENDED_RUNS = (
-    select(SCHEDULE_RUNS.c.number, JOBS.c.result, JOBS.c.ended_at)
+_ENDED_JOBS_OF_RUNS = (
+    select(SCHEDULE_RUNS.c.job_id)
     .outerjoin(JOBS, JOBS.c.job_id == SCHEDULE_RUNS.c.job_id)
     .where(RUN_IS_OPEN, or_(JOBS.c.number.is_(None), JOBS.c.state.in_(_ENDED_JOBS)))
     .order_by(SCHEDULE_RUNS.c.number)
     .limit(_AT_ONCE)
 )
+
+
+def _close_runs(connection: Connection, jobs: Sequence[str], now: datetime) -> None:
+    """Close the runs of jobs that have ended; their rows are locked, so that none is run again meanwhile."""
+    locked = select(JOBS.c.job_id, JOBS.c.state, JOBS.c.result, JOBS.c.ended_at).where(JOBS.c.job_id.in_(jobs))
+    found = {job.job_id: job for job in connection.execute(locked.order_by(JOBS.c.number).with_for_update())}
+    for job_id in jobs:
+        job = found.get(job_id)
+        if job is None or job.state in _ENDED_JOBS:
+            end = {"result": None, "ended_at": now} if job is None else {"result": job.result, "ended_at": job.ended_at}
+            here = update(SCHEDULE_RUNS).where(SCHEDULE_RUNS.c.job_id == job_id)
+            connection.execute(here.values(state=RunState.COMPLETED.value, **end))
+
+
+def _end(connection: Connection, schedules: Iterable[str], now: datetime) -> None:
+    for schedule_id in schedules:
+        with suppress(NotFoundError):
+            row = row_of(connection, schedule_id, lock=True)
+            if row.state == JobScheduleState.DELETING:
+                _remove(connection, row, now)
+            elif row.state == JobScheduleState.TERMINATING and not open_jobs(connection, row.number):
+                _set(connection, row, state=JobScheduleState.COMPLETED.value, ended_at=now)
 
 
 def _living(connection: Connection, schedule_id: str) -> Row[Any]:
