@@ -93,13 +93,13 @@ def test_a_draft_starts_a_node_before_it_is_armed(world: World) -> None:
 
 
 def schedule(world: World, overlap: Overlap = Overlap.WAIT) -> NewJobSchedule:
-    """Have a job of twelve tasks made in an hour, and each hour after; they are told the day."""
+    """Have a job of twelve tasks made in ten minutes, and each hour after; they are told the day."""
     steps = (
         Step(TaskDefinition("price", ("price", "day-${{ schedule.date }}"), 0, 12)),
         Step(TaskDefinition("merge", ("merge",), 12, 1), ("price",)),
     )
     now = world.clock.now()
-    when = Schedule(recurrence_interval=60 * MINUTE, do_not_run_until=now + 60 * MINUTE, overlap=overlap)
+    when = Schedule(recurrence_interval=60 * MINUTE, do_not_run_until=now + 10 * MINUTE, overlap=overlap)
     new = NewJobSchedule("hourly", when, JobSpecification("prices", POOL, steps))
     SqlScheduleStore(world.database).create(new, now)
     return new
@@ -109,7 +109,7 @@ def test_nodes_are_up_when_an_occurrence_comes(world: World) -> None:
     """A boot before its time the nodes are bought that its tasks need, by what earlier ones took; and it says why."""
     store = SqlScheduleStore(world.database)
     schedule(world)
-    due = world.clock.now() + 60 * MINUTE
+    due = world.clock.now() + 10 * MINUTE
     # An earlier job of the schedule took half an hour for each task.
     earlier = store.run("hourly", "by hand", world.clock.now(), world.clock.now())
     with world.database.write() as connection:
@@ -117,7 +117,7 @@ def test_nodes_are_up_when_an_occurrence_comes(world: World) -> None:
         follow_run_times(connection, row, {0: [1800.0] * 12}, world.clock.now())
     world.jobs.cancel_job(str(earlier.job_id), world.clock.now())
     store.settle(world.epoch, world.clock.now())
-    world.run(55 * MINUTE)
+    world.run(5 * MINUTE)
     assert world.decisions() == []
     world.run(5 * MINUTE - timedelta(seconds=10))
     bought = [count for action, count in world.decisions() if action == "scale_out"]
