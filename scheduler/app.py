@@ -172,9 +172,11 @@ class App:
             while not stop.is_set():
                 pause = self.controller.step(self.clock.now())
                 self.bell.wait(pause.total_seconds())
-            self.controller.release()
         finally:
-            self.close()
+            try:
+                self.controller.release()
+            finally:
+                self.close()
 
 
 class StoreSignIn(StrEnum):

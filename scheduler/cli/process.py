@@ -89,6 +89,6 @@ def _stop_on_signals(bell: Bell) -> Iterator[threading.Event]:
 
 def _log_lines() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
-    # The SDKs log every request they make.
-    for name in ("azure", "httpx", "urllib3", "uvicorn"):
+    # The SDKs log every request they make, and Alembic what kind of database it found.
+    for name in ("alembic", "azure", "httpx", "urllib3", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)

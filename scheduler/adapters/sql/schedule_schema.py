@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, Table, UniqueConstraint, text
 
 from scheduler.adapters.sql.columns import Instant, Span, Words
-from scheduler.adapters.sql.database import METADATA
+from scheduler.adapters.sql.identity import METADATA
 
 # SQLite numbers rows by itself only in a column of exactly this type.
 _ROW_NUMBER = BigInteger().with_variant(Integer(), "sqlite")
