@@ -1,10 +1,11 @@
 """The times of a schedule: what comes after an instant, and what came last.
 
 Cron expressions are read as Debian's cron reads them (cronsim), by the clock of their time zone: a time that the clock
-leaves out is taken right after, one that it shows twice is taken once. Where the hour is `*` or `*/n`, the expression
-follows elapsed hours instead, so that nothing pauses or doubles for an hour when the clock is set.
+leaves out is taken right after, one that it shows twice is taken once. Where the hour is `*`, the expression follows
+elapsed time instead, so that what comes every hour or more often neither pauses nor doubles when the clock is set.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -156,11 +157,13 @@ def _by_cron(cron: str, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
 
 
 def _written(cron: str) -> str:
-    """Write an expression so that only a star for the hour means elapsed time; the library takes one for minutes, too.
+    """Write an expression so that only a plain star for the hour means elapsed time.
 
-    Thus `*/30 2 * * *` is taken right after a night in which the clock leaves out the third hour.
+    To the library any star in hours or minutes does. Then in the nights in which the clock is set `*/30 2 * * *` would
+    be left out or doubled, and `0 */2 * * *` doubled.
     """
     words = _ALIASES.get(cron.strip().lower(), cron).split()
-    if not words[_HOUR].startswith("*") and words[_MINUTE].startswith("*"):
-        words[_MINUTE] = f"0-59{words[_MINUTE][1:]}"
+    if words[_HOUR] not in {"*", "*/1"}:
+        for field, every in ((_MINUTE, "0-59"), (_HOUR, "0-23")):
+            words[field] = re.sub(r"^\*", every, words[field])
     return " ".join(words)

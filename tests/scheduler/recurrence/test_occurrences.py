@@ -44,6 +44,13 @@ def test_a_time_that_the_clock_shows_twice_is_taken_once(cron: str, times: int) 
     assert all(each.endswith("+02:00") for each in found)
 
 
+def test_every_other_hour_goes_by_the_clock() -> None:
+    """An hour that is named by a step is one by name: left out it is taken right after, shown twice once."""
+    spring, autumn = (zurich(day, 3, "0 */2 * * *") for day in ("2026-03-29", "2026-10-25"))
+    assert spring == ["03-29T00:00+01:00", "03-29T03:00+02:00", "03-29T04:00+02:00"]
+    assert autumn == ["10-25T00:00+02:00", "10-25T02:00+02:00", "10-25T04:00+01:00"]
+
+
 def test_what_runs_every_hour_follows_elapsed_time() -> None:
     """No hour is left out or doubled for what has no hour of its own."""
     for day in ("2026-03-29", "2026-10-25"):
