@@ -31,6 +31,7 @@ def upgrade(op: Operations) -> None:
 {body}
 '''
 _WORDS = re.compile(r"scheduler\.adapters\.sql\.columns\.Words\((?:length=)?(\d*)\)")
+_TIMES = re.compile(r"scheduler\.adapters\.sql\.columns\.(Instant|Span)\(\)")
 
 
 def draft(message: str) -> tuple[str, str]:
@@ -41,9 +42,7 @@ def draft(message: str) -> tuple[str, str]:
         changes = produce_migrations(MigrationContext.configure(connection), METADATA).upgrade_ops
     body = render_python_code(changes) if changes is not None else "    pass"
     body = "\n".join(line for line in body.splitlines() if "###" not in line)
-    body = _WORDS.sub(r"sa.String(\1)", body)
-    for kind in ("Instant", "Span"):
-        body = body.replace(f"scheduler.adapters.sql.columns.{kind}()", "sa.BigInteger()")
+    body = _TIMES.sub("sa.BigInteger()", _WORDS.sub(r"sa.String(\1)", body))
     number = f"{int(revisions.HEAD) + 1:04}"
     name = re.sub(r"\W+", "_", message.lower()).strip("_")
     text = _FORM.format(message=message.rstrip("."), number=number, before=revisions.HEAD, body=body)

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from node_bootstrap.protocol import decode, encode, sha256_hex
 from scheduler.adapters.sql.edges import waits
+from scheduler.adapters.sql.fingerprint import fingerprint
 from scheduler.adapters.sql.job_schema import JOBS
 from scheduler.adapters.sql.schedule_schema import RUN_IS_OPEN, SCHEDULE_RUNS, SCHEDULES
 from scheduler.dispatch.run_times import work_key
@@ -98,7 +99,7 @@ def request_hash(new: NewJobSchedule) -> str:
     )
     spans = (schedule.recurrence_interval, schedule.start_window)
     when = [schedule.cron, schedule.time_zone, *map(str, spans), until, after, schedule.overlap.value]
-    return sha256_hex(json.dumps([*when, encode(new.job)]).encode())
+    return sha256_hex(json.dumps([*when, fingerprint(new.job)]).encode())
 
 
 def _ready(new: NewJobSchedule, now: datetime) -> Iterable[ReadySteps]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import Connection, Engine, create_engine, delete, event, insert, inspect, select, update
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select, update
 
 from scheduler.adapters.sql.engines import WRITE, lock_for_making
 from scheduler.adapters.sql.identity import IDENTITY, VERSION
@@ -106,7 +106,6 @@ def apply(connection: Connection, found: Found) -> None:
         connection.execute(update(VERSION).values(version_num=HEAD))
     else:
         VERSION.create(connection)
-        connection.execute(delete(VERSION))
         connection.execute(insert(VERSION).values(version_num=HEAD))
     connection.execute(update(IDENTITY).values(epoch=IDENTITY.c.epoch + 1))
     run_revisions(connection, after=found.version)
@@ -151,12 +150,18 @@ def copy_store(file: Path, target: Path, what: str) -> None:
         raise UnavailableError(f"{what} cannot be copied to {target}: {error}; nothing was changed") from error
 
 
+def file_of(address: URL) -> Path | None:
+    """Give the file that a store is in; None for one in memory or on a server."""
+    if address.get_backend_name() != "sqlite" or address.database in {None, "", ":memory:"}:
+        return None
+    return Path(str(address.database))
+
+
 def _copy_beside(engine: Engine, version: str, what: str) -> Path | None:
     """Copy a store in a file beside itself; a server's transactions need no copy, and its operator has backups."""
-    name = engine.url.database
-    if engine.dialect.name != "sqlite" or name in {None, "", ":memory:"}:
+    file = file_of(engine.url)
+    if file is None:
         return None
-    file = Path(str(name))
     target = file.with_name(f"{file.name}.{version}")
     copy_store(file, target, what)
     return target
