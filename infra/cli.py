@@ -62,6 +62,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "Submit, follow, requeue and delete jobs; get their outputs.",
             speaks_to_stack=True,
         ),
+        "schedule": Command(
+            "scheduler.cli.schedules", "schedule", "Have jobs made at set times.", speaks_to_stack=True
+        ),
         "task": Command("scheduler.cli.tasks", "task", "Look at the tasks of a job.", speaks_to_stack=True),
         "application": Command(
             "scheduler.cli.applications", "application", "Upload programs once.", speaks_to_stack=True
@@ -86,7 +89,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "why": Command(
             "scheduler.cli.why",
             "commands",
-            "Say why a job, a task, a node or a pool is as it is.",
+            "Say why a job, a task, a node, a pool or a schedule is as it is.",
             part="why",
             speaks_to_stack=True,
         ),

@@ -35,6 +35,7 @@ SCHEDULER_PACKAGES = (
     "azure-storage-blob",
     "azure-storage-queue",
     "certifi",
+    "cronsim",
     "fastapi",
     "httpx",
     "jinja2",

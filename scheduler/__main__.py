@@ -7,6 +7,7 @@ from scheduler.cli.jobs import job
 from scheduler.cli.nodes import node
 from scheduler.cli.pools import pool
 from scheduler.cli.process import scheduler
+from scheduler.cli.schedules import schedule
 from scheduler.cli.tasks import task
 from scheduler.cli.ui import ui
 from scheduler.cli.why import why
@@ -20,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-for part in (job, task, pool, node, scheduler):
+for part in (job, schedule, task, pool, node, scheduler):
     app.add_typer(part)
 app.command()(why)
 app.command()(ui)

@@ -27,6 +27,7 @@ from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
 from scheduler.adapters.sql.job_views import SqlJobViews
+from scheduler.adapters.sql.schedule_store import SqlScheduleStore
 from scheduler.adapters.sql.store_look import StoreLook, look
 from scheduler.controller.assembly import Ports, assemble
 from scheduler.controller.loop import Controller
@@ -245,16 +246,23 @@ def _connected(
     queues = _opened(opened, AzureQueues(credential, settings.queue_endpoint))
     lease = _opened(opened, BlobLeaderLease(credential, settings.blob_endpoint))
     jobs, dispatch, fleet_store = SqlJobStore(database), SqlDispatchStore(database), SqlFleetStore(database)
-    deletions = SqlDeletionStore(database)
+    deletions, schedules = SqlDeletionStore(database), SqlScheduleStore(database)
     controller = assemble(
-        Ports(lease, database, fleet_store, dispatch, deletions, capacity, queues, blobs),
+        Ports(lease, database, fleet_store, dispatch, deletions, capacity, queues, blobs, schedules),
         source,
         pace_of(timedelta(seconds=interval)),
     )
     storage, bell = StorageAddress(blob_endpoint=settings.blob_endpoint), Bell()
     return App(
         service=Service(
-            jobs, fleet_store, lambda: storage, clock, views=SqlJobViews(database), blobs=blobs, changed=bell.ring
+            jobs,
+            fleet_store,
+            lambda: storage,
+            clock,
+            schedules=schedules,
+            views=SqlJobViews(database),
+            blobs=blobs,
+            changed=bell.ring,
         ),
         controller=controller,
         store=database.address,

@@ -95,6 +95,7 @@ class ForeseenKind(StrEnum):
 class Foreseen:
     """Tasks that neither wait nor run yet.
 
+    job        the job, or the schedule that will make it
     earliest   when they may come, for a schedule; since when the draft is filled
     behind     what must have ended before: the open tasks of each step that these wait for
     """

@@ -22,3 +22,14 @@ def parse_duration(text: str) -> timedelta:
         if amounts:
             return timedelta(**amounts)
     raise ValueError(f"{text!r} is not {DURATION_RULE}")
+
+
+def write_duration(span: timedelta) -> str:
+    """Write a duration as `parse_duration` reads it, in its two greatest units: `1h30m`; what is left is cut off."""
+    left = span // timedelta(milliseconds=1)
+    parts: list[str] = []
+    for unit, name in _UNITS:
+        number, left = divmod(left, timedelta(**{name: 1}) // timedelta(milliseconds=1))
+        if number or parts:
+            parts.append(f"{number}{unit}" if number else "")
+    return "".join(parts[:2]) or "0s"

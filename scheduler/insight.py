@@ -1,6 +1,7 @@
 """What users look into beyond lists: explanations, files of tasks as they grow, and what nodes left of themselves."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
 
@@ -19,11 +20,13 @@ from scheduler.errors import InvalidRequestError, NotFoundError
 from scheduler.explain.job import JobFacts, explain_job
 from scheduler.explain.node import NodeFacts, explain_node
 from scheduler.explain.pool import PoolFacts, explain_pool
+from scheduler.explain.schedule import explain_schedule
 from scheduler.explain.task import TaskFacts, explain_task
 from scheduler.model import Node, NodePhase, PoolView, Task, TaskState
 from scheduler.ports.fleet_store import FleetStore
 from scheduler.ports.job_store import JobStore
 from scheduler.ports.job_views import JobViews
+from scheduler.ports.schedule_store import ScheduleStore
 from scheduler.ports.storage import BlobEntry, Blobs
 from scheduler.views import Explanation, FilePart, NodeLog
 
@@ -34,6 +37,7 @@ LOGS = ("stdout.txt", "stderr.txt")
 MAX_PART_BYTES = 4 * 1024 * 1024
 
 _TROUBLED = 5
+_RUNS = 5
 _DECISIONS = 5000
 _POOL_DECISIONS = 200
 
@@ -46,17 +50,19 @@ class Insight:
         jobs: JobStore,
         views: JobViews,
         fleet: FleetStore,
+        schedules: ScheduleStore,
         blobs: Blobs,
         pools: Callable[[], tuple[PoolView, ...]],
     ) -> None:
         self._jobs = jobs
         self._views = views
         self._fleet = fleet
+        self._schedules = schedules
         self._blobs = blobs
         self._pools = pools
 
     def explain(self, subject: str, now: datetime) -> Explanation:
-        """Explain `JOB`, `JOB/TASK`, the name of a node, or that of a pool."""
+        """Explain `JOB`, `JOB/TASK`, the name of a node, that of a pool, or the id of a schedule."""
         job_id, slash, task = subject.partition("/")
         if slash:
             if not task.isdecimal():
@@ -72,8 +78,10 @@ class Insight:
         pool = self._pool_facts(subject)
         if pool is not None:
             return explain_pool(pool, now)
+        with suppress(NotFoundError):
+            return explain_schedule(self._schedules.schedule(subject, now), self._schedules.runs(subject, _RUNS))
         raise NotFoundError(
-            f"there is no job, node or pool {subject!r}; see `millpond job list`, `millpond pool list` and "
+            f"there is no job, node, pool or schedule {subject!r}; see `millpond job list`, `millpond pool list` and "
             "`millpond pool nodes POOL`; a task is written JOB/TASK"
         )
 

@@ -1,5 +1,6 @@
 """`JobService` in process: users' commands and views over the stores."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -7,6 +8,7 @@ from datetime import datetime
 from node_bootstrap.protocol import INPUTS, FileRef, file_blob
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
 from scheduler.insight import Insight
+from scheduler.job_schedule import JobSchedule, JobScheduleState, NewJobSchedule, ScheduleRun
 from scheduler.model import (
     Application,
     Decision,
@@ -26,12 +28,18 @@ from scheduler.ports.clock import Clock
 from scheduler.ports.fleet_store import FleetStore
 from scheduler.ports.job_store import JobStore
 from scheduler.ports.job_views import JobViews
+from scheduler.ports.schedule_store import ScheduleStore
 from scheduler.ports.storage import Blobs
+from scheduler.recurrence.occurrences import findings
+from scheduler.recurrence.specification import check_names
 from scheduler.settings import PoolSettings
 from scheduler.views import Explanation, FilePart, KeptDecision, NodeLog, StepView
 
 # Both stand in names of environment variables and of folders on nodes.
 APPLICATION_WORD = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?")
+
+# As Azure Batch has it.
+SCHEDULE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Service:
@@ -44,6 +52,7 @@ class Service:
         storage: Callable[[], StorageAddress],
         clock: Clock,
         *,
+        schedules: ScheduleStore,
         views: JobViews,
         blobs: Blobs,
         changed: Callable[[], None] = lambda: None,
@@ -54,8 +63,9 @@ class Service:
         self._storage = storage
         self._clock = clock
         self._changed = changed
+        self._schedules = schedules
         self._views = views
-        self._insight = Insight(job_store, views, fleet_store, blobs, self.list_pools)
+        self._insight = Insight(job_store, views, fleet_store, schedules, blobs, self.list_pools)
 
     def create_job(self, new: NewJob) -> Job:
         """Open a draft, or give the job that this idempotency key opened."""
@@ -151,6 +161,71 @@ class Service:
         """Remove a version; jobs that name it keep it."""
         self._jobs.delete_application(name, version, self._clock.now())
 
+    def create_schedule(self, new: NewJobSchedule, *, replace: bool = False) -> JobSchedule:
+        """Keep a job schedule, in place of another with its id if that is wanted."""
+        if not SCHEDULE_ID.fullmatch(new.schedule_id):
+            raise InvalidRequestError(
+                f"{new.schedule_id!r} is no id of a schedule; use letters, digits, - and _ , at most 64"
+            )
+        now = self._clock.now()
+        wrong = tuple(findings(new.schedule, now))
+        if wrong:
+            raise InvalidRequestError(f"schedule {new.schedule_id}: {'; '.join(wrong)}")
+        if not new.job.name.strip():
+            raise InvalidRequestError("the job has no name; give it one")
+        check_names(new.job)
+        self._require_pool(new.job.pool, InvalidRequestError)
+        made = self._schedules.create(new, now, replace=replace)
+        self._changed()
+        return made
+
+    def list_schedules(self) -> tuple[JobSchedule, ...]:
+        """Give all job schedules by id."""
+        return tuple(map(self._placed, self._schedules.schedules(self._clock.now())))
+
+    def get_schedule(self, schedule_id: str) -> JobSchedule:
+        """Give a job schedule."""
+        return self._placed(self._schedules.schedule(schedule_id, self._clock.now()))
+
+    def list_runs(self, schedule_id: str, limit: int = 100) -> tuple[ScheduleRun, ...]:
+        """Say what became of a schedule's newest occurrences, newest first."""
+        _check_limit(limit)
+        return self._schedules.runs(schedule_id, limit)
+
+    def run_schedule(self, schedule_id: str, idempotency_key: str, occurrence: datetime | None = None) -> ScheduleRun:
+        """Make a job of a schedule now."""
+        if not idempotency_key:
+            raise InvalidRequestError("the idempotency key is empty; any unique text will do")
+        if occurrence is not None and occurrence.tzinfo is None:
+            raise InvalidRequestError(f"{occurrence.isoformat()} names no time zone; end it with Z or +01:00")
+        now = self._clock.now()
+        self._require_pool(self._schedules.schedule(schedule_id, now).pool, InvalidRequestError)
+        run = self._schedules.run(schedule_id, idempotency_key, occurrence or now, now)
+        self._changed()
+        return run
+
+    def enable_schedule(self, schedule_id: str) -> JobSchedule:
+        """Have a disabled schedule make jobs again, from now on."""
+        self._schedules.enable(schedule_id, self._clock.now())
+        self._changed()
+        return self.get_schedule(schedule_id)
+
+    def disable_schedule(self, schedule_id: str) -> JobSchedule:
+        """Have a schedule make no jobs until it is enabled again."""
+        self._schedules.disable(schedule_id)
+        return self.get_schedule(schedule_id)
+
+    def terminate_schedule(self, schedule_id: str) -> JobSchedule:
+        """End a schedule for good, and cancel its jobs that have not ended."""
+        self._schedules.terminate(schedule_id, self._clock.now())
+        self._changed()
+        return self.get_schedule(schedule_id)
+
+    def delete_schedule(self, schedule_id: str, *, keep_jobs: bool = False) -> None:
+        """Remove a schedule with all of its jobs and their outputs, or leave the jobs as they are."""
+        self._schedules.begin_delete(schedule_id, self._clock.now(), keep_jobs=keep_jobs)
+        self._changed()
+
     def list_pools(self) -> tuple[PoolView, ...]:
         """Give every pool."""
         return tuple(self._pool_view(pool) for pool in self._fleet.pools())
@@ -204,6 +279,15 @@ class Service:
     def storage(self) -> StorageAddress:
         """Say where files go."""
         return self._storage()
+
+    def _placed(self, schedule: JobSchedule) -> JobSchedule:
+        """Say so where the pool of a schedule is not there any more: no job is made then."""
+        known = {pool.name for pool in self._fleet.pools()}
+        if schedule.state is not JobScheduleState.ACTIVE or not known or schedule.pool in known:
+            return schedule
+        return dataclasses.replace(
+            schedule, reason=f"there is no pool {schedule.pool!r}; no job is made until there is"
+        )
 
     def _pool_view(self, pool: PoolSettings) -> PoolView:
         target, current = self._fleet.targets(pool.name)

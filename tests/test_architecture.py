@@ -19,12 +19,13 @@ SCHEDULER_LAYERS = (
         "scheduler.sketch",
         "scheduler.demand",
         "scheduler.model",
+        "scheduler.job_schedule",
         "scheduler.policy",
         "scheduler.catalog",
         "scheduler.settings",
         "scheduler.views",
     ),
-    ("scheduler.autoscale", "scheduler.dispatch", "scheduler.formula"),
+    ("scheduler.autoscale", "scheduler.dispatch", "scheduler.formula", "scheduler.recurrence"),
     ("scheduler.ports", "scheduler.explain", "scheduler.decision_document"),
     ("scheduler.insight",),
     ("scheduler.controller", "scheduler.service", "scheduler.adapters"),
@@ -40,6 +41,7 @@ SCHEDULER_LOWEST = {
     "scheduler.sketch": set(),
     "scheduler.demand": {"scheduler.sketch"},
     "scheduler.model": {"scheduler.demand"},
+    "scheduler.job_schedule": {"scheduler.model"},
     "scheduler.policy": set(),
     "scheduler.catalog": set(),
     "scheduler.settings": {"scheduler.errors", "scheduler.model", "scheduler.policy"},
@@ -50,20 +52,23 @@ PURE = (
     "scheduler.sketch",
     "scheduler.demand",
     "scheduler.model",
+    "scheduler.job_schedule",
     "scheduler.policy",
     "scheduler.catalog",
     "scheduler.views",
     "scheduler.autoscale",
     "scheduler.explain",
     "scheduler.formula",
+    "scheduler.recurrence",
 )
 # What the scheduler may know of the node's side, and what the faithful simulator may.
 NODE_SIDE = ("node_bootstrap.protocol",)
 RUNNER = tuple(f"node_bootstrap.runner.{part}" for part in ("events", "instructions", "machine"))
 # Who may import Azure Batch formulas: they are a tool for people and for the simulator, and no part of the scheduler.
 FORMULA_USERS = ("scheduler.formula", "scheduler.cli", "scheduler.simulator")
+# Cron expressions are read by a library, which is as pure.
 STANDARD_LIBRARY_ONLY = (
-    *PURE,
+    *(name for name in PURE if name != "scheduler.recurrence"),
     "scheduler.dispatch",
     "node_bootstrap.boot_plan",
     "node_bootstrap.codec",

@@ -16,6 +16,7 @@ from scheduler.api.page.sessions import Sessions
 from scheduler.api.problem import MEDIA_TYPE, Problem, problem, problem_of
 from scheduler.errors import MillpondError
 from scheduler.insight import MAX_PART_BYTES
+from scheduler.job_schedule import JobSchedule, NewJobSchedule, ScheduleRun
 from scheduler.model import (
     Application,
     Decision,
@@ -54,6 +55,7 @@ def create_app(service: JobService, token: str, now: Callable[[], datetime] = la
     _add_job_routes(app, service)
     _add_task_routes(app, service)
     _add_application_routes(app, service)
+    _add_schedule_routes(app, service)
     _add_pool_routes(app, service)
     _add_insight_routes(app, service)
     add_page(app, service, sessions, now)
@@ -132,6 +134,48 @@ def _add_application_routes(app: FastAPI, service: JobService) -> None:
     @app.delete("/v1/applications/{name}/{version}", status_code=204)
     def delete_application(name: str, version: str) -> None:
         service.delete_application(name, version)
+
+
+def _add_schedule_routes(app: FastAPI, service: JobService) -> None:
+    @app.post("/v1/schedules")
+    def create_schedule(new: Annotated[NewJobSchedule, Body()], *, replace: bool = False) -> JobSchedule:
+        return service.create_schedule(new, replace=replace)
+
+    @app.get("/v1/schedules")
+    def list_schedules() -> tuple[JobSchedule, ...]:
+        return service.list_schedules()
+
+    @app.get("/v1/schedules/{schedule_id}")
+    def get_schedule(schedule_id: str) -> JobSchedule:
+        return service.get_schedule(schedule_id)
+
+    @app.get("/v1/schedules/{schedule_id}/runs")
+    def list_runs(schedule_id: str, limit: _Limit = 100) -> tuple[ScheduleRun, ...]:
+        return service.list_runs(schedule_id, limit)
+
+    @app.post("/v1/schedules/{schedule_id}/runs")
+    def run_schedule(
+        schedule_id: str,
+        idempotency_key: Annotated[str, Body(embed=True)],
+        occurrence: Annotated[datetime | None, Body()] = None,
+    ) -> ScheduleRun:
+        return service.run_schedule(schedule_id, idempotency_key, occurrence)
+
+    @app.post("/v1/schedules/{schedule_id}/enable")
+    def enable_schedule(schedule_id: str) -> JobSchedule:
+        return service.enable_schedule(schedule_id)
+
+    @app.post("/v1/schedules/{schedule_id}/disable")
+    def disable_schedule(schedule_id: str) -> JobSchedule:
+        return service.disable_schedule(schedule_id)
+
+    @app.post("/v1/schedules/{schedule_id}/terminate")
+    def terminate_schedule(schedule_id: str) -> JobSchedule:
+        return service.terminate_schedule(schedule_id)
+
+    @app.delete("/v1/schedules/{schedule_id}", status_code=204)
+    def delete_schedule(schedule_id: str, *, keep_jobs: bool = False) -> None:
+        service.delete_schedule(schedule_id, keep_jobs=keep_jobs)
 
 
 def _add_pool_routes(app: FastAPI, service: JobService) -> None:

@@ -14,6 +14,7 @@ from node_bootstrap.protocol import FileRef
 from scheduler.api.files import part_of
 from scheduler.api.problem import error_of
 from scheduler.errors import UnavailableError
+from scheduler.job_schedule import JobSchedule, NewJobSchedule, ScheduleRun
 from scheduler.model import (
     Application,
     Decision,
@@ -42,6 +43,11 @@ _TASKS: TypeAdapter[tuple[Task, ...]] = TypeAdapter(tuple[Task, ...])
 _OUTPUTS: TypeAdapter[tuple[OutputFile, ...]] = TypeAdapter(tuple[OutputFile, ...])
 _APPLICATION = TypeAdapter(Application)
 _APPLICATIONS: TypeAdapter[tuple[Application, ...]] = TypeAdapter(tuple[Application, ...])
+_NEW_SCHEDULE = TypeAdapter(NewJobSchedule)
+_SCHEDULE = TypeAdapter(JobSchedule)
+_SCHEDULES: TypeAdapter[tuple[JobSchedule, ...]] = TypeAdapter(tuple[JobSchedule, ...])
+_RUN = TypeAdapter(ScheduleRun)
+_RUNS: TypeAdapter[tuple[ScheduleRun, ...]] = TypeAdapter(tuple[ScheduleRun, ...])
 _POOLS: TypeAdapter[tuple[PoolView, ...]] = TypeAdapter(tuple[PoolView, ...])
 _NODES: TypeAdapter[tuple[Node, ...]] = TypeAdapter(tuple[Node, ...])
 _DECISIONS: TypeAdapter[tuple[Decision, ...]] = TypeAdapter(tuple[Decision, ...])
@@ -154,6 +160,45 @@ class HttpJobService:
     def delete_application(self, name: str, version: str) -> None:
         """Remove a version."""
         self._send("DELETE", f"/v1/applications/{_segment(name)}/{_segment(version)}")
+
+    def create_schedule(self, new: NewJobSchedule, *, replace: bool = False) -> JobSchedule:
+        """Keep a job schedule."""
+        query = {"replace": str(replace).lower()}
+        return self._record(_SCHEDULE, "POST", "/v1/schedules", body=_NEW_SCHEDULE.dump_json(new), query=query)
+
+    def list_schedules(self) -> tuple[JobSchedule, ...]:
+        """Give all job schedules by id."""
+        return self._record(_SCHEDULES, "GET", "/v1/schedules")
+
+    def get_schedule(self, schedule_id: str) -> JobSchedule:
+        """Give a job schedule."""
+        return self._record(_SCHEDULE, "GET", f"/v1/schedules/{_segment(schedule_id)}")
+
+    def list_runs(self, schedule_id: str, limit: int = 100) -> tuple[ScheduleRun, ...]:
+        """Say what became of a schedule's newest occurrences."""
+        return self._record(_RUNS, "GET", f"/v1/schedules/{_segment(schedule_id)}/runs", query={"limit": limit})
+
+    def run_schedule(self, schedule_id: str, idempotency_key: str, occurrence: datetime | None = None) -> ScheduleRun:
+        """Make a job of a schedule now."""
+        body = to_json({"idempotency_key": idempotency_key, "occurrence": occurrence})
+        return self._record(_RUN, "POST", f"/v1/schedules/{_segment(schedule_id)}/runs", body=body)
+
+    def enable_schedule(self, schedule_id: str) -> JobSchedule:
+        """Have a disabled schedule make jobs again."""
+        return self._record(_SCHEDULE, "POST", f"/v1/schedules/{_segment(schedule_id)}/enable")
+
+    def disable_schedule(self, schedule_id: str) -> JobSchedule:
+        """Have a schedule make no jobs until it is enabled again."""
+        return self._record(_SCHEDULE, "POST", f"/v1/schedules/{_segment(schedule_id)}/disable")
+
+    def terminate_schedule(self, schedule_id: str) -> JobSchedule:
+        """End a schedule for good."""
+        return self._record(_SCHEDULE, "POST", f"/v1/schedules/{_segment(schedule_id)}/terminate")
+
+    def delete_schedule(self, schedule_id: str, *, keep_jobs: bool = False) -> None:
+        """Remove a schedule."""
+        query = {"keep_jobs": str(keep_jobs).lower()}
+        self._send("DELETE", f"/v1/schedules/{_segment(schedule_id)}", query=query)
 
     def list_pools(self) -> tuple[PoolView, ...]:
         """Give every pool."""

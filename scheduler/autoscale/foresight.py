@@ -6,7 +6,7 @@ again. It never lets one go (`with_foresight`).
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from scheduler.autoscale.desire import Desire
 from scheduler.demand import DemandClass, Foreseen, ForeseenKind
@@ -154,12 +154,14 @@ def _seconds(known: float | None, mean: float | None) -> float:
 
 def _words(each: _Coming) -> str:
     foreseen = each.foreseen
-    what = f"{each.tasks} task{'' if each.tasks == 1 else 's'} of job {foreseen.job}"
+    tasks = f"{each.tasks} task{'' if each.tasks == 1 else 's'}"
+    what = f"{tasks} of job {foreseen.job}"
     match foreseen.kind:
         case ForeseenKind.FEEDING:
             return f"{what}, which is being sent"
         case ForeseenKind.SCHEDULE:
-            return f"{what}, by its schedule"
+            at = "" if foreseen.earliest is None else f" at {foreseen.earliest.astimezone(UTC):%H:%M} UTC"
+            return f"{tasks} of schedule {foreseen.job}{at}"
         case ForeseenKind.DEPENDENTS | ForeseenKind.ONE_BY_ONE:
             names = " and ".join(behind.step for behind in foreseen.behind)
             left = sum(behind.slots for behind in foreseen.behind)

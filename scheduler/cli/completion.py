@@ -29,6 +29,16 @@ def job_ids(ctx: typer.Context, incomplete: str) -> list[Item]:
     return _asked(ctx, incomplete, known)
 
 
+def schedule_ids(ctx: typer.Context, incomplete: str) -> list[Item]:
+    """Complete the ids of job schedules."""
+
+    def known(service: HttpJobService) -> Iterator[Item]:
+        for schedule in service.list_schedules()[:_MOST]:
+            yield schedule.schedule_id, f"{schedule.state.value}, pool {schedule.pool}"
+
+    return _asked(ctx, incomplete, known)
+
+
 def pool_names(ctx: typer.Context, incomplete: str) -> list[Item]:
     """Complete the names of pools."""
 
@@ -53,8 +63,9 @@ def node_names(ctx: typer.Context, incomplete: str) -> list[Item]:
 
 
 def subjects(ctx: typer.Context, incomplete: str) -> list[Item]:
-    """Complete what `why` explains: jobs, pools and nodes."""
-    return [*job_ids(ctx, incomplete), *pool_names(ctx, incomplete), *node_names(ctx, incomplete)]
+    """Complete what `why` explains: jobs, pools, nodes and schedules."""
+    known = (job_ids, pool_names, node_names, schedule_ids)
+    return [item for complete in known for item in complete(ctx, incomplete)]
 
 
 def _asked(ctx: typer.Context, incomplete: str, question: Callable[[HttpJobService], Iterator[Item]]) -> list[Item]:

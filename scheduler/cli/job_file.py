@@ -3,7 +3,8 @@
     name: value-at-risk              # shown to people
     pool: risk                       # where it runs
     priority: 0                      # higher goes first
-    parameters: {tasks: 24}          # with defaults; `--set tasks=48` changes one; null means: must be set
+    parameters: {tasks: 24}          # with defaults; `--set tasks=48` changes one; null means: must be set. Jobs of a
+                                     # schedule may name their time: {day: "${{ schedule.date }}"}; .time, .local_time
     files: [simulate.py]             # put into every task's working directory; or {name there: path here}
     applications: [tool:1.2]         # uploaded before by `millpond application upload`; `tool` alone is its default
     steps:
@@ -47,7 +48,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from scheduler.cli.job_dependencies import ALL, Dependencies, When
 from scheduler.cli.job_dependencies import findings as dependency_findings
-from scheduler.cli.parameters import ParameterError, Scalar, merge, substitute, written
+from scheduler.cli.job_findings import Findings
+from scheduler.cli.parameters import ParameterError, Scalar, filled_later, merge, substitute, written
+from scheduler.cli.schedule_references import schedule_findings
 from scheduler.cli.sweep import Axes, Numbers, Table, holds_reference, name_findings, read_table, unknown_references
 from scheduler.errors import InvalidRequestError
 
@@ -177,8 +180,11 @@ class LoadedJob:
         return {name: self.folder / source for name, source in {**self.job.files, **step.files}.items()}
 
 
-def load_job(path: Path, settings: Sequence[str] = ()) -> LoadedJob:
-    """Read a job file; `InvalidRequestError` tells everything that is wrong with it and with the settings."""
+def load_job(path: Path, settings: Sequence[str] = (), *, scheduled: bool = False) -> LoadedJob:
+    """Read a job file; `InvalidRequestError` tells everything that is wrong with it and with the settings.
+
+    Only a scheduled job may name the time of an occurrence.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -189,7 +195,7 @@ def load_job(path: Path, settings: Sequence[str] = ()) -> LoadedJob:
         raise InvalidRequestError(f"the job file {path} is not UTF-8 text: {error.reason}") from error
     except yaml.YAMLError as error:
         raise InvalidRequestError(f"the job file {path} is not YAML: {error}") from error
-    findings = _Findings(path, tree)
+    findings = Findings(path, tree)
     if not isinstance(value, dict):
         findings.add((), "expected a mapping with name, pool and steps")
         raise findings.error()
@@ -198,6 +204,8 @@ def load_job(path: Path, settings: Sequence[str] = ()) -> LoadedJob:
         key: part if key == "parameters" else _substituted(part, parameters, (key,), findings)
         for key, part in value.items()
     }
+    for where, message in schedule_findings(value, scheduled=scheduled):
+        findings.add(where, message)
     job = _validated(value, findings)
     tables: dict[str, Table] = {}
     if job is not None:
@@ -212,47 +220,7 @@ def load_job(path: Path, settings: Sequence[str] = ()) -> LoadedJob:
     return LoadedJob(job, path.parent, tables)
 
 
-class _Findings:
-    """What is wrong with a job file, each with its line."""
-
-    def __init__(self, path: Path, tree: yaml.Node | None) -> None:
-        self._path = path
-        self._tree = tree
-        self._lines: list[tuple[int, str]] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._lines)
-
-    def add(self, where: Sequence[str | int], message: str) -> None:
-        line = _line(self._tree, where)
-        name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
-        self._lines.append((line, f"{self._path}:{line}: {name}: {message}" if name else f"{self._path}: {message}"))
-
-    def error(self) -> InvalidRequestError:
-        found = [text for _, text in sorted(self._lines, key=lambda pair: pair[0])]
-        heading = "1 thing is" if len(found) == 1 else f"{len(found)} things are"
-        return InvalidRequestError("\n".join([f"{heading} wrong with the job:", *(f"  {text}" for text in found)]))
-
-
-def _line(node: yaml.Node | None, where: Sequence[str | int]) -> int:
-    """Line of the innermost part of the YAML tree that `where` leads to."""
-    line = 1 if node is None else node.start_mark.line + 1
-    for part in where:
-        following = None
-        if isinstance(node, yaml.MappingNode):
-            pair = next((pair for pair in node.value if pair[0].value == str(part)), None)
-            if pair is not None:
-                line, following = pair[0].start_mark.line + 1, pair[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            following = node.value[part]
-            line = following.start_mark.line + 1
-        if following is None:
-            return line
-        node = following
-    return line
-
-
-def _parameters(value: object, settings: Sequence[str], findings: _Findings) -> dict[str, Scalar]:
+def _parameters(value: object, settings: Sequence[str], findings: Findings) -> dict[str, Scalar]:
     defaults: dict[str, Scalar | None] = {}
     if isinstance(value, dict):
         for name, default in value.items():
@@ -265,14 +233,14 @@ def _parameters(value: object, settings: Sequence[str], findings: _Findings) -> 
 
 
 def _substituted(
-    value: object, parameters: Mapping[str, Scalar], where: tuple[str | int, ...], findings: _Findings
+    value: object, parameters: Mapping[str, Scalar], where: tuple[str | int, ...], findings: Findings
 ) -> object:
     if isinstance(value, str):
         # A command text is split into words first, so that a value with blanks stays one word.
         if where[-1] == "command":
             value = _split_command(value, where, findings)
         else:
-            if holds_reference(value) and not _may_sweep(where):
+            if holds_reference(value) and not filled_later(where):
                 findings.add(where, "sweep values may stand in a step's command and environment only")
             try:
                 return substitute(value, parameters)
@@ -286,7 +254,7 @@ def _substituted(
     return value
 
 
-def _split_command(text: str, where: tuple[str | int, ...], findings: _Findings) -> list[str]:
+def _split_command(text: str, where: tuple[str | int, ...], findings: Findings) -> list[str]:
     # A reference may hold blanks of its own, which do not part words.
     compact = re.sub(r"\$\{\{\s*(.*?)\s*\}\}", r"${{\1}}", text)
     try:
@@ -296,7 +264,7 @@ def _split_command(text: str, where: tuple[str | int, ...], findings: _Findings)
         return [text]
 
 
-def _validated(value: Mapping[str, Any], findings: _Findings) -> JobFile | None:
+def _validated(value: Mapping[str, Any], findings: Findings) -> JobFile | None:
     try:
         return JobFile.model_validate(value)
     except ValidationError as error:
@@ -309,10 +277,6 @@ def _validated(value: Mapping[str, Any], findings: _Findings) -> JobFile | None:
         return None
 
 
-def _may_sweep(where: Sequence[str | int]) -> bool:
-    return len(where) > 2 and where[0] == "steps" and where[2] in {"command", "environment"}  # noqa: PLR2004
-
-
 def _count(step: JobStep, tables: Mapping[str, Table]) -> int:
     if isinstance(step.sweep, str):
         return len(tables[step.sweep].rows) if step.sweep in tables else 1
@@ -321,7 +285,7 @@ def _count(step: JobStep, tables: Mapping[str, Table]) -> int:
     return step.array or 1
 
 
-def _tables(steps: Sequence[JobStep], folder: Path, findings: _Findings) -> dict[str, Table]:
+def _tables(steps: Sequence[JobStep], folder: Path, findings: Findings) -> dict[str, Table]:
     tables = {}
     for index, step in enumerate(steps):
         if isinstance(step.sweep, str) and step.sweep not in tables:
@@ -332,7 +296,7 @@ def _tables(steps: Sequence[JobStep], folder: Path, findings: _Findings) -> dict
     return tables
 
 
-def _check_sweeps(steps: Sequence[JobStep], tables: Mapping[str, Table], findings: _Findings) -> None:
+def _check_sweeps(steps: Sequence[JobStep], tables: Mapping[str, Table], findings: Findings) -> None:
     for index, step in enumerate(steps):
         here = ("steps", index, "sweep")
         if step.sweep is not None and step.array is not None:
@@ -346,7 +310,7 @@ def _check_sweeps(steps: Sequence[JobStep], tables: Mapping[str, Table], finding
             findings.add(here if step.sweep is not None else ("steps", index), message)
 
 
-def _check_steps(steps: Sequence[JobStep], tables: Mapping[str, Table], findings: _Findings) -> None:
+def _check_steps(steps: Sequence[JobStep], tables: Mapping[str, Table], findings: Findings) -> None:
     seen: set[str] = set()
     counts = {step.name: _count(step, tables) for step in steps}
     names = counts.keys()
@@ -368,7 +332,7 @@ def _check_steps(steps: Sequence[JobStep], tables: Mapping[str, Table], findings
         seen.add(step.name)
 
 
-def _check_files(value: Mapping[str, Any], folder: Path, findings: _Findings) -> None:
+def _check_files(value: Mapping[str, Any], folder: Path, findings: Findings) -> None:
     for where, name, source in _sources(value):
         path = folder / source
         if not path.is_file():

@@ -2,7 +2,8 @@
 
 A text that is one reference and nothing else takes the parameter's value with its type; within a longer text the value
 is written out. References stand in values, not in keys, and a value is not searched again. References to
-`sweep.name` stay: nodes put in the value of each task.
+`sweep.name` stay, since nodes put in the value of each task, and so do those to `schedule.name`, whose value is known
+when a schedule makes the job.
 """
 
 import re
@@ -69,15 +70,20 @@ def substitute(text: str, values: Mapping[str, Scalar]) -> Scalar:
     """Put values in place of the references in one text; `ParameterError` names what is not understood."""
     whole = _REFERENCE.fullmatch(text)
     if whole:
-        return text if _is_sweep(whole) else _value(whole["expression"], values)
+        return text if _is_left(whole) else _value(whole["expression"], values)
     return _REFERENCE.sub(
-        lambda match: match[0] if _is_sweep(match) else written(_value(match["expression"], values)), text
+        lambda match: match[0] if _is_left(match) else written(_value(match["expression"], values)), text
     )
 
 
-def _is_sweep(match: re.Match[str]) -> bool:
-    """Say whether a reference is left for the nodes, which put in each task's own value."""
-    return match["expression"].strip().startswith("sweep.")
+def filled_later(where: Sequence[str | int]) -> bool:
+    """Say whether references that are filled in later may stand at a place: in a step's command or environment."""
+    return len(where) > 2 and where[0] == "steps" and where[2] in {"command", "environment"}  # noqa: PLR2004
+
+
+def _is_left(match: re.Match[str]) -> bool:
+    """Say whether a reference is left for those who know its value."""
+    return match["expression"].strip().startswith(("sweep.", "schedule."))
 
 
 def written(value: Scalar) -> str:

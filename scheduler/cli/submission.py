@@ -34,6 +34,15 @@ class Submitted:
     unchanged_files: int
 
 
+@dataclass(frozen=True, slots=True)
+class SentInputs:
+    """A job's steps, whose inputs lie in storage, and how many files were sent for them."""
+
+    steps: tuple[Step, ...]
+    files: int
+    unchanged_files: int
+
+
 def submit(
     service: JobService, blobs: Blobs, loaded: LoadedJob, key: str, sleep: Callable[[float], None] = time.sleep
 ) -> Submitted:
@@ -41,6 +50,18 @@ def submit(
 
     `UnavailableError` after a few tries; the draft stays and the same key continues it.
     """
+    sent = send_inputs(service, blobs, loaded)
+    new = NewJob(name=loaded.job.name, pool=loaded.job.pool, idempotency_key=key, priority=loaded.job.priority)
+    job = patiently(partial(service.create_job, new), sleep)
+    for number, chunk in enumerate(_chunks(sent.steps)):
+        patiently(partial(service.add_steps, job.job_id, number, chunk), sleep)
+    count = sum(step.definition.task_count for step in sent.steps)
+    job = patiently(partial(service.arm_job, job.job_id, count), sleep)
+    return Submitted(job, sent_files=sent.files, unchanged_files=sent.unchanged_files)
+
+
+def send_inputs(service: JobService, blobs: Blobs, loaded: LoadedJob) -> SentInputs:
+    """Bring all that a job's tasks will need to storage, and give its steps."""
     known = service.list_applications() if _names_applications(loaded) else ()
     programs = {step.name: packages((*loaded.job.applications, *step.applications), known) for step in loaded.job.steps}
     paths = {path for step in loaded.job.steps for path in loaded.files_of(step).values()}
@@ -51,13 +72,7 @@ def submit(
         replace(step, definition=replace(step.definition, application_packages=programs[step.definition.step]))
         for step in _steps(loaded, uploaded.files)
     )
-    new = NewJob(name=loaded.job.name, pool=loaded.job.pool, idempotency_key=key, priority=loaded.job.priority)
-    job = _patiently(partial(service.create_job, new), sleep)
-    for number, chunk in enumerate(_chunks(steps)):
-        _patiently(partial(service.add_steps, job.job_id, number, chunk), sleep)
-    count = sum(step.definition.task_count for step in steps)
-    job = _patiently(partial(service.arm_job, job.job_id, count), sleep)
-    return Submitted(job, sent_files=uploaded.sent, unchanged_files=uploaded.unchanged)
+    return SentInputs(steps, files=uploaded.sent, unchanged_files=uploaded.unchanged)
 
 
 def _names_applications(loaded: LoadedJob) -> bool:
@@ -109,7 +124,8 @@ def _chunks(steps: Sequence[Step]) -> Iterator[tuple[Step, ...]]:
         yield tuple(steps[start : start + _STEPS_IN_CHUNK])
 
 
-def _patiently(call: Callable[[], _Answer], sleep: Callable[[float], None]) -> _Answer:
+def patiently(call: Callable[[], _Answer], sleep: Callable[[float], None] = time.sleep) -> _Answer:
+    """Ask again a few times, with growing pauses, while nobody answers: what is asked may be repeated."""
     for pause in _PAUSES_SECONDS:
         try:
             return call()

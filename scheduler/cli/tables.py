@@ -94,10 +94,10 @@ def brief(text: str) -> str:
 
 def jobs_table(jobs: Iterable[Job]) -> Table:
     """Lay out jobs."""
-    table = _table("job", "name", "pool", "state", "tasks", "created", "took")
+    table = new_table("job", "name", "pool", "state", "tasks", "created", "took")
     for job in jobs:
         row = (job.job_id, job.name, job.pool, outcome(job), f"{job.counts.completed}/{job.counts.total}")
-        _add(table, (*row, moment(job.created_at), duration(_took(job))))
+        add_row(table, (*row, moment(job.created_at), duration(_took(job))))
     return table
 
 
@@ -120,18 +120,18 @@ def job_table(job: Job) -> Table:
     ]
     for name, value in rows:
         if value:
-            _add(table, (name, value))
+            add_row(table, (name, value))
     return table
 
 
 def tasks_table(tasks: Iterable[Task]) -> Table:
     """Lay out tasks."""
-    table = _table("task", "step", "index", "state", "attempt", "exit code", "node", "took", "reason")
+    table = new_table("task", "step", "index", "state", "attempt", "exit code", "node", "took", "reason")
     for task in tasks:
         state = task.state.value if task.result is None else task.result.value
         exit_code = "-" if task.exit_code is None else str(task.exit_code)
         row = (str(task.task_id), task.step, str(task.index), state, str(task.attempt), exit_code)
-        _add(table, (*row, task.node_id or "-", duration(_span(task)), brief(task.reason)))
+        add_row(table, (*row, task.node_id or "-", duration(_span(task)), brief(task.reason)))
     return table
 
 
@@ -156,54 +156,54 @@ def task_table(task: Task) -> Table:
     ]
     for name, value in rows:
         if value:
-            _add(table, (name, value))
+            add_row(table, (name, value))
     return table
 
 
 def applications_table(applications: Iterable[Application]) -> Table:
     """Lay out applications."""
-    table = _table("application", "version", "default", "size", "uploaded", "sha256")
+    table = new_table("application", "version", "default", "size", "uploaded", "sha256")
     for each in applications:
         row = (each.name, each.version, "yes" if each.default else "", size(each.file.length), moment(each.created_at))
-        _add(table, (*row, each.file.sha256[:12]))
+        add_row(table, (*row, each.file.sha256[:12]))
     return table
 
 
 def outputs_table(outputs: Iterable[OutputFile]) -> Table:
     """Lay out committed files."""
-    table = _table("task", "step", "index", "file", "size", "sha256")
+    table = new_table("task", "step", "index", "file", "size", "sha256")
     for output in outputs:
         row = (str(output.task_id), output.step, str(output.index), output.file.path)
-        _add(table, (*row, size(output.file.length), output.file.sha256[:12]))
+        add_row(table, (*row, size(output.file.length), output.file.sha256[:12]))
     return table
 
 
 def pools_table(pools: Iterable[PoolView]) -> Table:
     """Lay out pools, each with the last decision about it."""
-    table = _table("pool", "current", "target", "bounds", "acceptable wait", "tasks", "last decision")
+    table = new_table("pool", "current", "target", "bounds", "acceptable wait", "tasks", "last decision")
     for pool in pools:
         last = "-" if pool.last_decision is None else decision_line(pool.last_decision)
         row = (pool.name, str(pool.current_nodes), str(pool.target_nodes), f"{pool.min_nodes} to {pool.max_nodes}")
-        _add(table, (*row, duration(pool.acceptable_wait), tally(pool.counts), last))
+        add_row(table, (*row, duration(pool.acceptable_wait), tally(pool.counts), last))
     return table
 
 
 def groups_table(pool: PoolView) -> Table:
     """Lay out the node groups of a pool."""
-    table = _table("node group", "generation", "VM size", "bought as", "slots", "at most", "scale set")
+    table = new_table("node group", "generation", "VM size", "bought as", "slots", "at most", "scale set")
     for group in pool.groups:
         generation = group.key.generation if group.current else f"{group.key.generation} (retiring)"
         row = (group.key.name, generation, group.vm_size, group.priority.value, str(group.task_slots))
-        _add(table, (*row, str(group.max_nodes), group.scale_set))
+        add_row(table, (*row, str(group.max_nodes), group.scale_set))
     return table
 
 
 def decisions_table(decisions: Iterable[Decision]) -> Table:
     """Lay out decisions with their reasons."""
-    table = _table("time", "node group", "decision", "count", "reason")
+    table = new_table("time", "node group", "decision", "count", "reason")
     for decision in decisions:
         count = str(decision.count) if decision.count else ""
-        _add(
+        add_row(
             table,
             (
                 moment(decision.at),
@@ -218,12 +218,12 @@ def decisions_table(decisions: Iterable[Decision]) -> Table:
 
 def nodes_table(nodes: Sequence[Node], now: datetime) -> Table:
     """Lay out the nodes of a pool."""
-    table = _table("node", "phase", "messages", "since", "boot took", "idle for", "reason")
+    table = new_table("node", "phase", "messages", "since", "boot took", "idle for", "reason")
     for node in nodes:
         idle = now - node.idle_since if node.idle_since and node.phase is not NodePhase.GONE else None
         boot = node.ready_at - node.first_seen_at if node.ready_at else None
         row = (node.node_id, node.phase.value, str(len(node.held)), moment(node.first_seen_at))
-        _add(table, (*row, duration(boot), duration(idle), brief(node.reason)))
+        add_row(table, (*row, duration(boot), duration(idle), brief(node.reason)))
     return table
 
 
@@ -233,7 +233,7 @@ def facts_table(facts: Iterable[Fact]) -> Table:
     table.add_column(no_wrap=True, style="dim")
     table.add_column(overflow="fold")
     for fact in facts:
-        _add(table, (fact.name, brief(fact.value)))
+        add_row(table, (fact.name, brief(fact.value)))
     return table
 
 
@@ -277,13 +277,15 @@ def _span(task: Task) -> timedelta | None:
     return task.ended_at - task.started_at if task.started_at and task.ended_at else None
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
+    """Make a table with these columns, whose cells are folded where there is no room."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
 
 
-def _add(table: Table, cells: Iterable[str]) -> None:
+def add_row(table: Table, cells: Iterable[str]) -> None:
+    """Add a row of plain texts."""
     # Texts of users and clouds are neither markup nor orders to the terminal.
     table.add_row(*(Text(printable(cell)) for cell in cells))

@@ -1,4 +1,4 @@
-"""`millpond why`: one honest paragraph about a job, a task, a node or a pool, and the facts behind it."""
+"""`millpond why`: one honest paragraph about a job, a task, a node, a pool or a schedule, and the facts behind it."""
 
 from typing import Annotated
 
@@ -24,17 +24,18 @@ def _group() -> None:
         "millpond why JOB/3          the same of its task 3",
         "millpond why risk-main_0    why a node was bought, what it does, why it went",
         "millpond why risk           why a pool has the nodes that it has",
+        "millpond why nightly        what a schedule waits for, and what became of its last runs",
     )
 )
 def why(
     subject: Annotated[
         str,
-        typer.Argument(metavar="JOB|JOB/TASK|NODE|POOL", help="What to explain.", autocompletion=subjects),
+        typer.Argument(metavar="JOB|JOB/TASK|NODE|POOL|SCHEDULE", help="What to explain.", autocompletion=subjects),
     ],
     stack: Stack = DEFAULT_STACK,
     as_json: AsJson = False,
 ) -> None:
-    """Say why a job, a task, a node or a pool is as it is: waits, runs, failed, was bought, was removed."""
+    """Say why a job, a task, a node, a pool or a schedule is as it is: waits, runs, failed, was bought, was removed."""
     with scheduler_of(stack) as service:
         told = service.explain(subject)
     if as_json:

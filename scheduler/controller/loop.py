@@ -12,6 +12,7 @@ from scheduler.controller.fleet import Fleet
 from scheduler.controller.observe import FleetReading
 from scheduler.controller.pace import USUAL, Pace, within
 from scheduler.controller.reconcile import Reconcile
+from scheduler.controller.schedules import Schedules
 from scheduler.errors import ConflictError, MillpondError, OutdatedProgramError, StaleLeaderError
 from scheduler.ports.dispatch_store import DispatchStore
 from scheduler.ports.fleet_store import FleetStore
@@ -70,6 +71,7 @@ class Controller:
         feed: Feed,
         fleet: Fleet,
         clear: Clear,
+        schedules: Schedules | None = None,
         reconcile_interval: timedelta = RECONCILE_INTERVAL,
         pace: Pace = USUAL,
     ) -> None:
@@ -83,6 +85,7 @@ class Controller:
         self._feed = feed
         self._fleet = fleet
         self._clear = clear
+        self._schedules = schedules
         self._reconcile_interval = reconcile_interval
         self._pace = pace
         self._epoch: int | None = None
@@ -167,6 +170,9 @@ class Controller:
         self._epoch, self._held_at, self._reading, self._idle = None, None, None, False
 
     def _lead(self, epoch: int, now: datetime) -> timedelta:
+        if (schedules := self._schedules) is not None:
+            # First, so that what is made here is handed out in the same step.
+            self._attempt("schedules", lambda: schedules.step(epoch, now, self._pace.interval))
         reading, read_at = self._reading, self._read_at
         if reading is None or read_at is None or not within(now - read_at, self._rest):
             return self._look(epoch, now)

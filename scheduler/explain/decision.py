@@ -9,6 +9,7 @@ from scheduler.autoscale.assess import Assessment
 from scheduler.autoscale.inputs import DecisionRecord, bounds_reached, weigh_pool
 from scheduler.autoscale.plan import GroupFleet, GroupHistory
 from scheduler.autoscale.weigh import Weighed
+from scheduler.demand import ForeseenKind
 from scheduler.explain.words import at, clause, listed, number, span
 from scheduler.model import Decision, GroupKey, Node, NodePhase, PoolDemand, Sample
 from scheduler.policy import Floor, ScalingPolicy
@@ -17,6 +18,7 @@ from scheduler.views import DecisionStory
 _SHOWN = tuple(phase for phase in NodePhase if phase is not NodePhase.GONE)
 # A decision may be about thousands of nodes; `pool show --json` and exported files have all their names.
 _NAMED = 10
+_SCHEDULES_TOLD = 3
 _HOLD, _SCALE_OUT, _UNDRAIN, _ENDS = "hold", "scale_out", "undrain", frozenset({"drain", "remove"})
 
 
@@ -93,9 +95,21 @@ def _work(demand: PoolDemand | None, now: datetime) -> str:
     text = f"Tasks: {demand.active_tasks:,} waited and {demand.running_tasks:,} ran, {length}"
     if demand.oldest_active_at is not None and demand.active_tasks:
         text += f"; the oldest had waited for {span(now - demand.oldest_active_at)}"
-    if foreseen := sum(each.tasks for each in demand.foreseen):
+    later = [each for each in demand.foreseen if each.kind is not ForeseenKind.SCHEDULE]
+    if foreseen := sum(each.tasks for each in later):
         text += f"; {foreseen:,} more were known to come sometime"
-    return f"{text}."
+    return f"{text}{_scheduled(demand)}."
+
+
+def _scheduled(demand: PoolDemand) -> str:
+    """Tell the next occurrences of schedules."""
+    tasks: dict[tuple[datetime, str], int] = {}
+    for each in demand.foreseen:
+        if each.kind is ForeseenKind.SCHEDULE and each.earliest is not None:
+            coming = (each.earliest, each.job)
+            tasks[coming] = tasks.get(coming, 0) + each.tasks
+    told = [f"{tasks[due, name]:,} of schedule {name} at {at(due)}" for due, name in sorted(tasks)[:_SCHEDULES_TOLD]]
+    return f"; to come are {', '.join(told)}" if told else ""
 
 
 def _group(fleet: GroupFleet, history: GroupHistory | None, weighed: Weighed | None, now: datetime) -> str:

@@ -30,7 +30,7 @@ class DeletionStore(Protocol):
         ...
 
     def named(self, inputs: Sequence[str]) -> frozenset[str]:
-        """Give those of these blobs of `inputs` that a job which is there names, drafts included."""
+        """Give those of these blobs of `inputs` that a job names, drafts included, or a schedule's jobs will."""
         ...
 
     def settle(self, epoch: int, job_id: str, left: Sequence[str]) -> None:

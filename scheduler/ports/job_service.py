@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Protocol
 
 from node_bootstrap.protocol import FileRef
+from scheduler.job_schedule import JobSchedule, NewJobSchedule, ScheduleRun
 from scheduler.model import (
     Application,
     Decision,
@@ -104,6 +105,49 @@ class JobService(Protocol):
         """Remove a version; jobs that name it keep it. `NotFoundError`; the newest one left becomes the default."""
         ...
 
+    def create_schedule(self, new: NewJobSchedule, *, replace: bool = False) -> JobSchedule:
+        """Keep a job schedule; asking again is harmless, `ConflictError` when its id is that of another.
+
+        With `replace` it takes the place of that one from now on, and the runs stay. `InvalidRequestError` with every
+        finding about its times and its steps.
+        """
+        ...
+
+    def list_schedules(self) -> tuple[JobSchedule, ...]:
+        """Give all job schedules by id."""
+        ...
+
+    def get_schedule(self, schedule_id: str) -> JobSchedule:
+        """Give a job schedule; `NotFoundError`."""
+        ...
+
+    def list_runs(self, schedule_id: str, limit: int = 100) -> tuple[ScheduleRun, ...]:
+        """Say what became of a schedule's newest occurrences, newest first."""
+        ...
+
+    def run_schedule(self, schedule_id: str, idempotency_key: str, occurrence: datetime | None = None) -> ScheduleRun:
+        """Make a job of a schedule now, for another time if one is named; the same key makes no second one.
+
+        `ConflictError` when the schedule has ended, or a job of it has not and its rule for that is to wait or skip.
+        """
+        ...
+
+    def enable_schedule(self, schedule_id: str) -> JobSchedule:
+        """Have a disabled schedule make jobs again, from now on; `ConflictError` when it has ended."""
+        ...
+
+    def disable_schedule(self, schedule_id: str) -> JobSchedule:
+        """Have a schedule make no jobs until it is enabled again; what runs goes on."""
+        ...
+
+    def terminate_schedule(self, schedule_id: str) -> JobSchedule:
+        """End a schedule for good and cancel its jobs that have not ended; one that has ended stays as it is."""
+        ...
+
+    def delete_schedule(self, schedule_id: str, *, keep_jobs: bool = False) -> None:
+        """Remove a schedule with all of its jobs and their outputs, or leave the jobs as they are."""
+        ...
+
     def list_pools(self) -> tuple[PoolView, ...]:
         """Give every pool."""
         ...
@@ -136,7 +180,7 @@ class JobService(Protocol):
         ...
 
     def explain(self, subject: str) -> Explanation:
-        """Say why a job (`JOB`), a task (`JOB/TASK`), a node or a pool is as it is; `NotFoundError`."""
+        """Say why a job (`JOB`), a task (`JOB/TASK`), a node, a pool or a schedule is as it is; `NotFoundError`."""
         ...
 
     def read_file(self, job_id: str, task_id: int, path: str, offset: int = 0, limit: int = 1 << 20) -> FilePart:

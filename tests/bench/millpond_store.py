@@ -40,6 +40,7 @@ from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
 from scheduler.adapters.sql.job_views import SqlJobViews
+from scheduler.adapters.sql.schedule_store import SqlScheduleStore
 from scheduler.controller.collect import Collect
 from scheduler.controller.feed import Feed
 from scheduler.dispatch.records import GroupSlots
@@ -93,6 +94,7 @@ class Scheduler:
             fleet,
             lambda: StorageAddress("none"),
             self.clock,
+            schedules=SqlScheduleStore(self.database),
             views=SqlJobViews(self.database),
             blobs=self.blobs,
         )

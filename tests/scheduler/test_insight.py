@@ -8,6 +8,7 @@ import pytest
 from node_bootstrap.protocol import OUTPUTS, EventKind, FileRef, Outcome, TaskRef, own_blob, pack_blob, sha256_hex
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_views import SqlJobViews
+from scheduler.adapters.sql.schedule_store import SqlScheduleStore
 from scheduler.errors import NotFoundError
 from scheduler.insight import Insight
 from scheduler.model import RetryPolicy, TaskState
@@ -29,7 +30,9 @@ def world() -> Iterator[World]:
 def insight(world: World) -> Insight:
     """Look into the world."""
     views = SqlJobViews(world.database)
-    return Insight(world.jobs, views, SqlFleetStore(world.database), world.blobs, lambda: ())
+    return Insight(
+        world.jobs, views, SqlFleetStore(world.database), SqlScheduleStore(world.database), world.blobs, lambda: ()
+    )
 
 
 def test_a_log_is_read_while_it_grows_and_after(world: World, insight: Insight) -> None:

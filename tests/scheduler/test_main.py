@@ -33,5 +33,5 @@ def test_it_has_the_commands_that_need_no_deployment_here() -> None:
     """Jobs, pools and the process itself; all from the scheduler's own package."""
     tree = ast.parse((ROOT / "scheduler" / "__main__.py").read_text())
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    names = ("group", "jobs", "nodes", "pools", "process", "tasks", "ui", "why")
+    names = ("group", "jobs", "nodes", "pools", "process", "schedules", "tasks", "ui", "why")
     assert modules == {f"scheduler.cli.{name}" for name in names}

@@ -8,7 +8,9 @@ import pytest
 
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_views import SqlJobViews
+from scheduler.adapters.sql.schedule_store import SqlScheduleStore
 from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
+from scheduler.job_schedule import JobSpecification, NewJobSchedule, Schedule
 from scheduler.model import JobState, NewJob, Sample, StorageAddress, TaskCounts
 from scheduler.policy import ScalingPolicy
 from scheduler.ports.job_service import JobService
@@ -35,7 +37,15 @@ def serve(world: World, fleet: SqlFleetStore) -> Service:
     """Make the service of a world."""
     address = StorageAddress("https://blobs/")
     views = SqlJobViews(world.database)
-    return Service(world.jobs, fleet, lambda: address, world.clock, views=views, blobs=world.blobs)
+    return Service(
+        world.jobs,
+        fleet,
+        lambda: address,
+        world.clock,
+        schedules=SqlScheduleStore(world.database),
+        views=views,
+        blobs=world.blobs,
+    )
 
 
 @pytest.fixture
@@ -65,6 +75,18 @@ def test_before_settings_are_read(world: World, fleet: SqlFleetStore) -> None:
     with pytest.raises(UnavailableError, match="try again in a moment"):
         service.create_job(NEW)
     assert service.list_pools() == ()
+
+
+def test_a_schedule_whose_pool_is_gone_says_so(world: World, fleet: SqlFleetStore, service: JobService) -> None:
+    """After a deploy without its pool a schedule makes no job, and tells why; nor does it by hand."""
+    job = JobSpecification("prices", POOL, (step("a", 0, 2),))
+    service.create_schedule(NewJobSchedule("daily", Schedule(cron="@daily"), job))
+    assert service.get_schedule("daily").reason == ""
+    other = replace(SETTINGS, pools=(PoolSettings("other", POLICY, ()),))
+    fleet.sync_groups(world.epoch, other, world.clock.now())
+    assert "there is no pool 'risk'; no job is made until there is" in service.get_schedule("daily").reason
+    with pytest.raises(InvalidRequestError, match="there is no pool 'risk'"):
+        service.run_schedule("daily", "key")
 
 
 def test_a_job_from_draft_to_end(world: World, service: JobService) -> None:

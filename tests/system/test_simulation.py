@@ -1,8 +1,8 @@
 """The whole system on a manual clock, against faults drawn from seeds and against chosen ones.
 
 `MILLPOND_SIM_SEEDS` says how many seeds are simulated in full size, `MILLPOND_SIM_SMALL_SEEDS` how many in a world so
-small that many can be: most of what can go wrong shows with two nodes and three tasks. A failure names its seed, which
-replays it exactly.
+small that many can be, and `MILLPOND_SIM_SCHEDULED_SEEDS` how many with a schedule: most of what can go wrong shows
+with two nodes and three tasks. A failure names its seed, which replays it exactly.
 """
 
 import os
@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import pytest
 
+from scheduler.job_schedule import Overlap
 from scheduler.model import JobResult
 from tests.system.faults import FaultPlan
 from tests.system.workload import JobPlan, StepPlan, draw_small_job
@@ -19,6 +20,7 @@ from tests.system.world import QUICK, Outcome, Scenario, World, run
 
 SEEDS = int(os.environ.get("MILLPOND_SIM_SEEDS", "24"))
 SMALL_SEEDS = int(os.environ.get("MILLPOND_SIM_SMALL_SEEDS", "240"))
+SCHEDULED_SEEDS = int(os.environ.get("MILLPOND_SIM_SCHEDULED_SEEDS", "6"))
 CHUNKS = 12  # tests that the seeds are spread over, so that two processes share them
 
 MIXES = (
@@ -103,6 +105,21 @@ def test_every_small_job_ends_as_computed_beforehand_whatever_goes_wrong(chunk: 
     """The same holds in many small worlds."""
     for seed in range(chunk, SMALL_SEEDS, CHUNKS):
         must_hold(run(small_scenario_of(seed)), f"small seed {seed}")
+
+
+@pytest.mark.parametrize("seed", range(SCHEDULED_SEEDS))
+def test_every_occurrence_of_a_schedule_makes_one_job_whatever_goes_wrong(seed: int) -> None:
+    """Each makes one job or is told to have come to nothing, and the jobs end as computed beforehand."""
+    scenario = Scenario(
+        seed,
+        jobs=(),
+        scheduled=draw_small_job(random.Random(seed), "of-schedule"),  # noqa: S311  repeatable on purpose
+        overlap=(Overlap.WAIT, Overlap.ALLOW)[seed % 2],
+        faults=replace(MIXES[seed % 3], quiet_after=timedelta(minutes=4)),
+        policy=replace(QUICK, max_nodes=3),
+        schedulers=1 + seed % 2,
+    )
+    must_hold(run(scenario), f"scheduled seed {seed}")
 
 
 @pytest.mark.parametrize("seed", [1, 4])

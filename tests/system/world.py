@@ -24,10 +24,12 @@ from scheduler.adapters.sql.deletion_store import SqlDeletionStore
 from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
+from scheduler.adapters.sql.schedule_store import SqlScheduleStore
 from scheduler.controller.assembly import Ports, assemble
 from scheduler.controller.loop import Controller
 from scheduler.controller.pace import USUAL
 from scheduler.errors import MillpondError, NotFoundError
+from scheduler.job_schedule import JobScheduleState, JobSpecification, NewJobSchedule, Overlap, Schedule
 from scheduler.model import GroupKey, GroupPriority, InstanceState, NewJob, NodeGroup, NodePhase
 from scheduler.policy import ScalingPolicy
 from scheduler.settings import SETTINGS_BLOB, PoolSettings, SchedulerSettings, dump_settings, load_settings
@@ -58,6 +60,8 @@ QUICK = ScalingPolicy(
 
 
 QUIET = FaultPlan()
+SCHEDULE = "schedule"
+OCCURRENCES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class Scenario:
     """What is simulated.
 
     At `redeclared_at` a new generation of the pool's group is declared. `script` is called before each tick and may do
-    anything to the world.
+    anything to the world. `scheduled` is the job of a schedule that makes one each minute, `OCCURRENCES` in all.
     """
 
     seed: int
@@ -78,6 +82,8 @@ class Scenario:
     bound: timedelta = timedelta(minutes=40)
     redeclared_at: timedelta | None = None
     script: Callable[["World"], None] | None = None
+    scheduled: JobPlan | None = None
+    overlap: Overlap = Overlap.WAIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +152,13 @@ class World:
         self.jobs = SqlJobStore(self.database)
         self.dispatch = SqlDispatchStore(self.database)
         self.fleet = SqlFleetStore(self.database)
+        self.schedules = SqlScheduleStore(self.database)
         self.leader = LeaderRecord()
         self.plans = scenario.jobs if scenario.jobs is not None else draw_jobs(self.random)
         self.judge = Judge(self.jobs, self.blobs, {})
         self.declare("a")
+        if scenario.scheduled is not None:
+            self.schedule(scenario.scheduled, scenario.overlap)
         self.controllers: list[Controller] = [self.start_scheduler() for _ in range(scenario.schedulers)]
 
     def declare(self, generation: str) -> None:
@@ -184,6 +193,31 @@ class World:
             self.job_ids[plan.name] = job_id
             self.judge.plans = {**self.judge.plans, job_id: plan}
 
+    def schedule(self, plan: JobPlan, overlap: Overlap) -> None:
+        """Make the schedule."""
+        minute = timedelta(minutes=1)
+        first, last = self.began + minute, self.began + OCCURRENCES * minute
+        when = Schedule(recurrence_interval=minute, do_not_run_until=first, do_not_run_after=last, overlap=overlap)
+        job = JobSpecification(plan.name, POOL, plan.job_steps(), plan.priority)
+        self.schedules.create(NewJobSchedule(SCHEDULE, when, job), self.began)
+
+    def adopt(self, plan: JobPlan) -> None:
+        """Have the judge look at the jobs that the schedule has made."""
+        for run in self.schedules.runs(SCHEDULE, 100):
+            if run.job_id is not None and run.job_id not in self.judge.plans:
+                self.judge.plans = {**self.judge.plans, run.job_id: plan}
+                self.trace.note(f"job {run.job_id} of the schedule is there")
+
+    def check_schedule(self) -> None:
+        """Accuse a schedule of which an occurrence made two jobs, or came to nothing without a word."""
+        runs = self.schedules.runs(SCHEDULE, 100)
+        made = [run for run in runs if run.job_id is not None]
+        jobs = {job.job_id for job in self.jobs.jobs()} - set(self.job_ids.values())
+        if len(made) != len({run.occurrence for run in made}) or {run.job_id for run in made} != jobs:
+            self.judge.accuse(f"the schedule's jobs are {sorted(jobs)}, its runs {runs}")
+        if sum(run.count for run in runs) != OCCURRENCES:
+            self.judge.accuse(f"of {OCCURRENCES} occurrences these are told of: {runs}")
+
     def start_scheduler(self) -> Controller:
         """Make a scheduler's process: everything new but the store and the world outside."""
 
@@ -201,6 +235,7 @@ class World:
                 capacity=UnreliableCapacity(self.capacity, self.faults, self.check_removal),
                 queues=UnreliableQueues(self.queues, self.faults),
                 blobs=blobs,
+                schedules=port(self.schedules, "schedules"),
             ),
             StoredSettings(blobs),
             replace(USUAL, renew=timedelta(seconds=5)),
@@ -214,6 +249,8 @@ class World:
                 self.tick()
         if not self.settled() and not self.judge.wrong:
             self.judge.accuse(f"not settled within {self.scenario.bound}: {self.describe()}")
+        if self.scenario.scheduled is not None:
+            self.check_schedule()
         wrong = tuple(self.judge.sentence())
         self.trace.note(self.blobs.digest("outputs"))
         self.database.close()
@@ -234,6 +271,8 @@ class World:
         for number in range(len(self.controllers)):
             if number not in self.idle_schedulers:
                 self.step_scheduler(number)
+        if self.scenario.scheduled is not None:
+            self.adopt(self.scenario.scheduled)
         self.judge.look()
         self.check_size()
         self.clock.advance(timedelta(seconds=self.random.randint(1, int(self.scenario.longest_tick.total_seconds()))))
@@ -329,6 +368,8 @@ class World:
             or not self.judge.all_ended()
             or self.capacity.scale_sets() != (self.current,)
         ):
+            return False
+        if any(each.state is not JobScheduleState.COMPLETED for each in self.schedules.schedules(self.clock.now())):
             return False
         machines = len(self.capacity.instances(self.current))
         return machines <= self.scenario.policy.min_nodes and self.queues.names() == (EVENTS_QUEUE, self.current)

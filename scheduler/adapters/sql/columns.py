@@ -40,3 +40,18 @@ class Words(TypeDecorator[str]):
             return value
         clean = value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-16", "surrogatepass")
         return clean.decode("utf-16", "replace")
+
+
+class Span(TypeDecorator[timedelta]):
+    """A timedelta as whole microseconds."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: timedelta | None, dialect: Dialect) -> int | None:  # noqa: ARG002
+        """To the database; `dialect` belongs to the interface."""
+        return None if value is None else value // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> timedelta | None:  # noqa: ARG002
+        """From the database; `dialect` belongs to the interface."""
+        return None if value is None else value * _MICROSECOND

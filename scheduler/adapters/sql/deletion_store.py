@@ -24,6 +24,7 @@ from scheduler.adapters.sql.job_schema import (
     STOPS,
     TASKS,
 )
+from scheduler.adapters.sql.schedule_schema import SCHEDULE_INPUTS
 from scheduler.model import JobState
 from scheduler.ports.deletion_store import DeletedJob
 
@@ -71,19 +72,21 @@ class SqlDeletionStore:
         return tuple(DeletedJob(row.job_id, tuple(json.loads(row.inputs))) for row in found)
 
     def named(self, inputs: Sequence[str]) -> frozenset[str]:
-        """Give those of these blobs of `inputs` that a job which is there names."""
+        """Give those of these blobs of `inputs` that a job names which is there, or is to come."""
         found: set[str] = set()
         with self._database.read() as connection:
             for start in range(0, len(inputs), IN_LIST):
                 some = inputs[start : start + IN_LIST]
                 hashes = [name.rsplit("/", 1)[-1].removesuffix(".json") for name in some]
                 files = select(JOB_INPUTS.c.blob).where(JOB_INPUTS.c.blob.in_(some))
+                to_come = select(SCHEDULE_INPUTS.c.blob).where(SCHEDULE_INPUTS.c.blob.in_(some))
                 programs = select(APPLICATIONS.c.sha256).where(APPLICATIONS.c.sha256.in_(hashes))
                 definitions = select(STEPS.c.definition_hash).where(STEPS.c.definition_hash.in_(hashes))
                 resolved = select(STEPS.c.inputs).where(STEPS.c.inputs.in_(hashes))
                 found.update(
                     chain(
                         connection.execute(files).scalars(),
+                        connection.execute(to_come).scalars(),
                         map(file_blob, connection.execute(programs).scalars()),
                         map(definition_blob, connection.execute(definitions).scalars()),
                         map(resolved_blob, filter(None, connection.execute(resolved).scalars())),

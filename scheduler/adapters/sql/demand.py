@@ -24,6 +24,7 @@ from scheduler.adapters.sql.job_schema import (
     EdgeKind,
 )
 from scheduler.adapters.sql.run_times import ALL_WORK, to_run_times, work_run_times
+from scheduler.adapters.sql.scheduled_demand import foreseen_of, upcoming, works_of
 from scheduler.demand import Cohort, DemandClass, Foreseen, ForeseenKind
 from scheduler.dispatch.run_times import expected_run_times
 from scheduler.model import JobState, PoolDemand
@@ -75,7 +76,8 @@ def pool_demand(connection: Connection, pool: str) -> PoolDemand:
     greatest = _greatest(connection, pool) if busy else ()
     edges = _edges(connection, pool) if busy else ()
     named = _named(connection, edges)
-    works = {ALL_WORK, *(step.work for step in (*greatest, *named.values()))}
+    schedules = upcoming(connection, pool)
+    works = {ALL_WORK, *(step.work for step in (*greatest, *named.values())), *works_of(schedules)}
     told = {(step.job, step.position): step for step in greatest} | named
     cohorts = _cohorts(connection, pool, told) if running else {}
     known = _Known(work_run_times(connection, pool, works), cohorts)
@@ -95,7 +97,11 @@ def pool_demand(connection: Connection, pool: str) -> PoolDemand:
         ),
         oldest_active_at=min(since, default=None),
         classes=tuple(classes),
-        foreseen=(*_drafts(connection, pool, known.of_pool), *_dependents(edges, named, known)),
+        foreseen=(
+            *_drafts(connection, pool, known.of_pool),
+            *_dependents(edges, named, known),
+            *foreseen_of(schedules, known.run_times, known.of_pool),
+        ),
     )
 
 

@@ -11,7 +11,12 @@ from scheduler.model import Step
 
 def keep_named(connection: Connection, job: int, steps: Iterable[Step]) -> None:
     """Keep what the steps of a draft name, beside what is kept already."""
-    keep_blobs(connection, job, {name for step in steps for name in _names(step.definition)})
+    keep_blobs(connection, job, named_by(steps))
+
+
+def named_by(steps: Iterable[Step]) -> set[str]:
+    """Give the blobs that the definitions of steps name."""
+    return {name for step in steps for name in _names(step.definition)}
 
 
 def keep_blobs(connection: Connection, job: int, names: set[str]) -> None:

@@ -1,30 +1,27 @@
 """`JobStore` in SQL: drafts, chunks, arming, cancelling, and what people see."""
 
 import hashlib
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from types import MappingProxyType
 
-from sqlalchemy import Connection, Row, Table, func, insert, literal, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, func, insert, literal, select, update
 
 from node_bootstrap.protocol import FileRef, Outcome, decode, encode, sha256_hex
 from scheduler.adapters.sql.applications import applications, delete_application, put_application
 from scheduler.adapters.sql.committed import committed_files
 from scheduler.adapters.sql.database import Database
-from scheduler.adapters.sql.edges import edge_rows, waits
+from scheduler.adapters.sql.edges import waits
 from scheduler.adapters.sql.fingerprint import fingerprint
 from scheduler.adapters.sql.inputs import keep_named
-from scheduler.adapters.sql.job_change import JobChange, Standing
-from scheduler.adapters.sql.job_schema import CHUNKS, DELETED_JOBS, EDGES, JOBS, STEPS, TASKS
+from scheduler.adapters.sql.job_change import JobChange
+from scheduler.adapters.sql.job_making import arm, cancel, check_count, open_draft
+from scheduler.adapters.sql.job_schema import CHUNKS, DELETED_JOBS, JOBS, STEPS, TASKS
 from scheduler.adapters.sql.requeue import requeue
-from scheduler.dispatch.checks import step_findings
-from scheduler.dispatch.run_times import work_key
-from scheduler.errors import ConflictError, InvalidRequestError, NotFoundError
+from scheduler.adapters.sql.schedule_rows import reopen
+from scheduler.errors import ConflictError, NotFoundError
 from scheduler.model import (
     Application,
     Job,
@@ -39,27 +36,7 @@ from scheduler.model import (
     TaskState,
 )
 
-# Both know "on conflict do nothing"; SQLAlchemy has it by dialect only.
-_INSERT: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = MappingProxyType(
-    {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-)
-
 _COUNTS = ("blocked", "active", "running", "succeeded", "failed", "cancelled")
-
-# Walks every task id of every step once, so that a job of many ranges costs its tasks and no more.
-_MAKE_TASKS = text(
-    """
-    INSERT INTO tasks (job, task_id, step, state)
-    WITH RECURSIVE walk(step, task_id, last, state) AS (
-        SELECT position, first_task_id, first_task_id + task_count - 1,
-               CASE WHEN active > 0 THEN 'active' ELSE 'blocked' END
-        FROM steps WHERE job = :job
-        UNION ALL
-        SELECT step, task_id + 1, last, state FROM walk WHERE task_id < last
-    )
-    SELECT :job, task_id, step, state FROM walk
-    """
-)
 
 TASK_ROWS = select(TASKS, STEPS.c.name.label("step_name"), STEPS.c.first_task_id).join(
     STEPS, (STEPS.c.job == TASKS.c.job) & (STEPS.c.position == TASKS.c.step)
@@ -81,17 +58,7 @@ class SqlJobStore:
         """Open a draft, or give the one with this idempotency key."""
         with self._database.write() as connection:
             _refuse_deleted(connection, new)
-            # Two requests of one client may run at once, when it sent the first again: the later one changes nothing.
-            draft = _INSERT[connection.dialect.name](JOBS).values(
-                job_id=_job_id(new),
-                idempotency_key=new.idempotency_key,
-                state=JobState.DRAFT.value,
-                name=new.name,
-                pool=new.pool,
-                priority=new.priority,
-                created_at=now,
-            )
-            connection.execute(draft.on_conflict_do_nothing())
+            open_draft(connection, _job_id(new), new, now)
             found = connection.execute(select(JOBS).where(JOBS.c.idempotency_key == new.idempotency_key)).one()
             if (found.name, found.pool, found.priority) != (new.name, new.pool, new.priority):
                 raise ConflictError(
@@ -126,37 +93,24 @@ class SqlJobStore:
         with self._database.write() as connection:
             change = JobChange.of(connection, job_id, now)
             if change.job.armed_at is not None:
-                _same_count(job_id, task_count, _task_total(connection, change.job.number))
+                check_count(job_id, task_count, _task_total(connection, change.job.number))
             elif change.job.state != JobState.DRAFT:
                 raise ConflictError(f"job {job_id} was cancelled before it was armed; start a new job")
             else:
-                _arm(connection, change, task_count, now)
+                arm(connection, change, _sent_steps(connection, change.job.number), task_count, now)
         return self.job(job_id)
 
     def cancel_job(self, job_id: str, now: datetime) -> Job:
-        """Cancel: what does not run ends as cancelled at once; what runs ends with its report, or when it is lost.
-
-        A run that succeeds all the same is kept as the success that it was. Messages already on a queue stay open
-        until they are accounted for, so that the stop list names the job as long as a node could meet one.
-        """
+        """Cancel: what does not run ends as cancelled at once, what runs when its end is known."""
         with self._database.write() as connection:
-            change = JobChange.of(connection, job_id, now)
-            here = JOBS.c.number == change.job.number
-            if change.job.state == JobState.DRAFT:
-                end = {"state": JobState.COMPLETED.value, "result": JobResult.CANCELLED.value, "ended_at": now}
-                connection.execute(update(JOBS).where(here).values(**end, reason="cancelled as a draft"))
-            elif change.job.state == JobState.ACTIVE:
-                stop = {"state": JobState.TERMINATING.value, "reason": "cancelled by a user"}
-                connection.execute(update(JOBS).where(here).values(**stop))
-                for standing in (Standing.BLOCKED, Standing.READY, Standing.SUSPECT, Standing.QUEUED):
-                    change.change_all(standing, Standing.CANCELLED, reason="the job was cancelled", ended_at=now)
-                change.settle()
+            cancel(connection, JobChange.of(connection, job_id, now), "cancelled by a user", now)
         return self.job(job_id)
 
     def requeue_job(self, job_id: str, task_ids: Sequence[int] | None, now: datetime) -> Job:
         """Run completed tasks again, those named or all that did not succeed, in one transaction."""
         with self._database.write() as connection:
             requeue(connection, JobChange.of(connection, job_id, now), task_ids)
+            reopen(connection, job_id)
         return self.job(job_id)
 
     def set_priority(self, job_id: str, priority: int) -> Job:
@@ -282,60 +236,9 @@ def job_row(connection: Connection, job_id: str, *, lock: bool = False) -> Row[t
     return job
 
 
-def _arm(connection: Connection, change: JobChange, task_count: int, now: datetime) -> None:
-    number = change.job.number
+def _sent_steps(connection: Connection, number: int) -> list[Step]:
     bodies = connection.execute(select(CHUNKS.c.body).where(CHUNKS.c.job == number).order_by(CHUNKS.c.number)).scalars()
-    steps = [step for body in bodies for step in decode(_Chunk, body).steps]
-    findings = step_findings(steps)
-    if findings:
-        raise InvalidRequestError(f"job {change.job.job_id} cannot be armed: {'; '.join(findings)}")
-    _same_count(change.job.job_id, task_count, sum(step.definition.task_count for step in steps))
-    rows = [_step_values(number, position, step, now) for position, step in enumerate(steps)]
-    connection.execute(insert(STEPS), rows)
-    edges = edge_rows(number, steps)
-    if edges:
-        connection.execute(insert(EDGES), edges)
-    connection.execute(_MAKE_TASKS, {"job": number})
-    # Steps hold all that the chunks said; their hashes stay, so that a chunk sent again is known.
-    connection.execute(update(CHUNKS).where(CHUNKS.c.job == number).values(body=""))
-    armed = update(JOBS).where(JOBS.c.number == number)
-    task_edges = any(step.depends_on_tasks for step in steps)
-    connection.execute(armed.values(state=JobState.ACTIVE.value, armed_at=now, task_edges=task_edges))
-    for step in steps:
-        change.armed(Standing.BLOCKED if waits(step) else Standing.READY, step.definition.task_count)
-    change.settle()
-
-
-def _step_values(job: int, position: int, step: Step, now: datetime) -> dict[str, object]:
-    definition = encode(step.definition)
-    ready = 0 if waits(step) else step.definition.task_count
-    return {
-        "job": job,
-        "position": position,
-        "name": step.definition.step,
-        "definition_hash": sha256_hex(definition.encode()),
-        "definition": definition,
-        "inputs_from": json.dumps(step.inputs_from),
-        "first_task_id": step.definition.first_task_id,
-        "task_count": step.definition.task_count,
-        "max_task_retries": step.retry.max_task_retries,
-        "max_node_faults": step.retry.max_node_faults,
-        "max_preemptions": step.retry.max_preemptions,
-        "expected_seconds": step.expected_task_seconds,
-        "work": work_key(step.definition),
-        "published": False,
-        "open_predecessors": len(step.depends_on) + sum(len(other.indices) for other in step.depends_on_tasks),
-        "needed_success": step.needed_success,
-        "open_tasks": step.definition.task_count,
-        "active": ready,
-        "ready": ready,
-        "active_since": now if ready else None,
-    }
-
-
-def _same_count(job_id: str, asked: int, found: int) -> None:
-    if asked != found:
-        raise ConflictError(f"job {job_id} has {found} tasks, not {asked}; send the missing chunks and arm it again")
+    return [step for body in bodies for step in decode(_Chunk, body).steps]
 
 
 def _task_total(connection: Connection, number: int) -> int:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
+from scheduler.explain import schedule as schedule_words
 from scheduler.explain.words import span
 from scheduler.model import Job, Task
 
@@ -93,6 +94,10 @@ def _environment() -> Environment:
         "size": size,
         "outcome": outcome,
         "segment": segment,
+        "when": schedule_words.when,
+        "became": schedule_words.became,
+        "overlap": schedule_words.overlap,
+        "window": schedule_words.window,
         "span": lambda value: span(value if isinstance(value, timedelta) else timedelta(seconds=value)),
     }
     made.globals["took"] = took

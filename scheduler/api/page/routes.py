@@ -25,6 +25,9 @@ _JOBS = 100
 _TASKS = 200
 _OUTPUTS = 500
 _DECISIONS = 50
+_SCHEDULES = 100
+_LAST_RUNS = 5
+_RUNS = 100
 
 # What the list of tasks can be narrowed to; `all` puts the failed ones first.
 _SHOWN: dict[str, tuple[TaskState | None, TaskResult | None]] = {
@@ -44,7 +47,11 @@ def add_page(app: FastAPI, service: JobService, sessions: Sessions, now: Callabl
 
     @app.get(HOME, include_in_schema=False)
     def home() -> Response:
-        return _told(lambda: page("home", jobs=service.list_jobs(limit=_JOBS), pools=service.list_pools(), now=now()))
+        return _told(lambda: _home_page(service, now()))
+
+    @app.get("/ui/schedules/{schedule_id}", include_in_schema=False)
+    def schedule(schedule_id: str) -> Response:
+        return _told(lambda: _schedule_page(service, schedule_id, now()))
 
     @app.get("/ui/jobs/{job_id}", include_in_schema=False)
     def job(job_id: str, show: str = "all", after: Annotated[int, Query(ge=-1)] = -1) -> Response:
@@ -104,6 +111,23 @@ def _told(make: Callable[[], Response]) -> Response:
 
 def _problem(status: int, text: str) -> Response:
     return page("problem", status, text=text)
+
+
+def _home_page(service: JobService, now: datetime) -> Response:
+    schedules = service.list_schedules()
+    return page(
+        "home",
+        jobs=service.list_jobs(limit=_JOBS),
+        pools=service.list_pools(),
+        schedules=tuple((each, service.list_runs(each.schedule_id, _LAST_RUNS)) for each in schedules[:_SCHEDULES]),
+        left_out=max(0, len(schedules) - _SCHEDULES),
+        now=now,
+    )
+
+
+def _schedule_page(service: JobService, schedule_id: str, now: datetime) -> Response:
+    found = service.get_schedule(schedule_id)
+    return page("schedule", schedule=found, runs=service.list_runs(schedule_id, _RUNS), now=now)
 
 
 def _job_page(service: JobService, job_id: str, show: str, after: int, now: datetime) -> Response:

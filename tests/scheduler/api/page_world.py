@@ -23,7 +23,10 @@ from node_bootstrap.protocol import (
 )
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_views import SqlJobViews
+from scheduler.adapters.sql.schedule_store import SqlScheduleStore
 from scheduler.autoscale.plan import Hold, Reason, ReasonKind, ScaleOut
+from scheduler.controller.schedules import Schedules
+from scheduler.job_schedule import JobSpecification, NewJobSchedule, Schedule
 from scheduler.model import Node, NodePhase, RetryPolicy, Sample, StorageAddress
 from scheduler.policy import ScalingPolicy
 from scheduler.service import Service
@@ -45,10 +48,19 @@ class PageWorld(World):
         self.fleet.sync_groups(self.epoch, settings, self.clock.now())
         views = SqlJobViews(self.database)
         address = StorageAddress("https://blobs/")
-        self.service = Service(self.jobs, self.fleet, lambda: address, self.clock, views=views, blobs=self.blobs)
+        self.service = Service(
+            self.jobs,
+            self.fleet,
+            lambda: address,
+            self.clock,
+            schedules=SqlScheduleStore(self.database),
+            views=views,
+            blobs=self.blobs,
+        )
         self._populate_fleet()
         self.done = self._finished_job()
         self.running, self.message = self._running_job()
+        self._schedules()
 
     def file(self, message: TaskMessage, ref: TaskRef, run: str, path: str) -> FileRef:
         """Write a file of a run and say where it is."""
@@ -103,6 +115,19 @@ class PageWorld(World):
                     self.tell(self.upload(message, bad, Outcome.PERMANENT, run="run", number=1))
                 self.queues.delete(item)
             self.gather()
+
+    def _schedules(self) -> None:
+        """Have one schedule that ran and missed, and one of a single time."""
+        now = self.clock.now()
+        job = JobSpecification(HOSTILE, POOL, (step("price", 0, 2),))
+        hourly = Schedule(recurrence_interval=timedelta(hours=1), do_not_run_until=now + timedelta(seconds=1))
+        for name, when in (("hourly", hourly), ("once", Schedule(do_not_run_until=now + timedelta(days=2)))):
+            self.service.create_schedule(NewJobSchedule(name, when, job))
+        self.service.run_schedule("hourly", "by hand")
+        store = SqlScheduleStore(self.database)
+        self.clock.advance(timedelta(hours=1, seconds=2))
+        self.service.cancel_job(self.service.list_runs("hourly")[0].job_id or "")
+        Schedules(store, lambda: frozenset({POOL})).step(self.epoch, self.clock.now())
 
     def _running_job(self) -> tuple[str, TaskMessage]:
         job = self.submit(step("simulate", 0, 3), key="running")

@@ -28,6 +28,7 @@ from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
 from scheduler.adapters.sql.job_views import SqlJobViews
+from scheduler.adapters.sql.schedule_store import SqlScheduleStore
 from scheduler.api.app import create_app
 from scheduler.api.client import HttpJobService
 from scheduler.api.server import ApiServer
@@ -41,6 +42,14 @@ from scheduler.errors import (
     MillpondError,
     NotFoundError,
     UnavailableError,
+)
+from scheduler.job_schedule import (
+    JobScheduleState,
+    JobSpecification,
+    NewJobSchedule,
+    Overlap,
+    RunState,
+    Schedule,
 )
 from scheduler.model import (
     GroupKey,
@@ -134,7 +143,15 @@ def in_process(tmp_path: Path, blobs: MemoryBlobs) -> Iterator[Service]:
     fleet.record_sample(epoch, _SAMPLE)
     address = StorageAddress("https://x.blob.core.windows.net/")
     clock, views = ManualClock(_NOW), SqlJobViews(database)
-    yield Service(SqlJobStore(database), fleet, lambda: address, clock, views=views, blobs=blobs)
+    yield Service(
+        SqlJobStore(database),
+        fleet,
+        lambda: address,
+        clock,
+        schedules=SqlScheduleStore(database),
+        views=views,
+        blobs=blobs,
+    )
     database.close()
 
 
@@ -413,7 +430,7 @@ def test_steps_and_explanations_arrive_whole(service: JobService) -> None:
         assert told.subject
         assert told.paragraph.endswith(".")
         assert all(fact.name and fact.value for fact in told.facts)
-    with pytest.raises(NotFoundError, match="no job, node or pool"):
+    with pytest.raises(NotFoundError, match="no job, node, pool or schedule"):
         service.explain("ü ?#%")
     with pytest.raises(InvalidRequestError, match="JOB/TASK"):
         service.explain(f"{job_id}/x")
@@ -493,3 +510,64 @@ def test_nobody_there_is_unavailable() -> None:
     assert "http://127.0.0.1:9" in str(raised.value)
     assert "millpond scheduler run" in str(raised.value)
     assert time.monotonic() - started < 20
+
+
+def test_a_schedule_from_making_to_deleting(service: JobService) -> None:
+    """Schedules are made, seen, run by hand, disabled, enabled, ended and deleted; each request may be repeated."""
+    when = Schedule("0 6 * * MON-FRI", "Europe/Zurich", start_window=timedelta(hours=2), overlap=Overlap.REPLACE)
+    new = NewJobSchedule("nightly", when, JobSpecification("prices", "demo", _STEPS, 3))
+    made = service.create_schedule(new)
+    assert service.create_schedule(new) == made
+    assert (made.schedule, made.steps, made.task_count, made.pool) == (when, ("simulate", "merge"), 4, "demo")
+    assert len(made.next_occurrences) == 5
+    assert service.list_schedules() == (service.get_schedule("nightly"),) == (made,)
+    run = service.run_schedule("nightly", "key", _NOW - timedelta(days=3))
+    assert service.run_schedule("nightly", "key", _NOW - timedelta(days=3)) == run
+    assert service.list_runs("nightly") == (run,)
+    assert (run.occurrence, run.state, run.manual) == (_NOW - timedelta(days=3), RunState.ACTIVE, True)
+    assert service.get_schedule("nightly").active_jobs == (run.job_id,)
+    told = service.explain("nightly")
+    assert (told.subject, told.facts[1].value) == ("schedule nightly", "0 6 * * MON-FRI, Europe/Zurich")
+    assert told.paragraph.startswith("It makes its next job at 20")
+    assert told.paragraph.endswith(f"job {run.job_id}, active, by hand.")
+    assert service.disable_schedule("nightly").state is JobScheduleState.DISABLED
+    assert "It makes no jobs until `millpond schedule enable nightly`" in service.explain("nightly").paragraph
+    assert service.enable_schedule("nightly").next_occurrences == made.next_occurrences
+    assert service.terminate_schedule("nightly").state is JobScheduleState.TERMINATING
+    for _ in range(2):
+        service.delete_schedule("nightly", keep_jobs=True)
+    assert service.get_schedule("nightly").state is JobScheduleState.DELETING
+
+
+def test_schedules_that_cannot_be_are_refused(service: JobService) -> None:
+    """Wrong times, names, pools and references are told with what to do; what is not there is not found."""
+    job = JobSpecification("prices", "demo", _STEPS)
+    daily = Schedule("@daily")
+    command = replace(_STEPS[0].definition, command=("run", "${{ schedule.week }}"))
+    wrong = [
+        (NewJobSchedule("a/b", daily, job), "is no id of a schedule"),
+        (NewJobSchedule("a", Schedule("0 6 * *", "Mars"), job), "'Mars' is no time zone"),
+        (NewJobSchedule("a", daily, replace(job, pool="none")), "there is no pool 'none'"),
+        (NewJobSchedule("a", daily, replace(job, name=" ")), "has no name"),
+        (NewJobSchedule("a", daily, replace(job, steps=_STEPS[1:])), "expected 0"),
+        (
+            NewJobSchedule("a", daily, replace(job, steps=(Step(command),))),
+            "no schedule has week; there are",
+        ),
+    ]
+    for new, message in wrong:
+        with pytest.raises(InvalidRequestError, match=message):
+            service.create_schedule(new)
+    assert service.list_schedules() == ()
+    for ask in (service.get_schedule, service.list_runs, service.terminate_schedule, service.delete_schedule):
+        with pytest.raises(NotFoundError, match="there is no schedule x"):
+            ask("x")
+    service.create_schedule(NewJobSchedule("a", daily, job))
+    with pytest.raises(ConflictError, match="there is a schedule a already"):
+        service.create_schedule(NewJobSchedule("a", replace(daily, time_zone="Asia/Tokyo"), job))
+    replaced = service.create_schedule(NewJobSchedule("a", replace(daily, time_zone="Asia/Tokyo"), job), replace=True)
+    assert replaced.schedule.time_zone == "Asia/Tokyo"
+    with pytest.raises(InvalidRequestError, match="the idempotency key is empty"):
+        service.run_schedule("a", "")
+    with pytest.raises(InvalidRequestError, match="names no time zone"):
+        service.run_schedule("a", "key", _NOW.replace(tzinfo=None))

@@ -114,7 +114,7 @@ def test_a_draft_that_is_being_filled_comes_soon_and_a_forgotten_one_never() -> 
     nightly = replace(draft, kind=ForeseenKind.SCHEDULE, earliest=NOW + timedelta(minutes=2))
     found = foresee(demand(foreseen=(nightly,)), BOOT, NOW)
     assert found is not None
-    assert found.sentence.endswith("500 tasks of job j, by its schedule")
+    assert found.sentence.endswith(f"500 tasks of schedule j at {NOW + timedelta(minutes=2):%H:%M} UTC")
     assert foresee(demand(foreseen=(nightly,)), timedelta(minutes=1), NOW) is None
 
 

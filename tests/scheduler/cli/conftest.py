@@ -12,6 +12,7 @@ from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
 from scheduler.adapters.sql.job_views import SqlJobViews
+from scheduler.adapters.sql.schedule_store import SqlScheduleStore
 from scheduler.api.app import create_app
 from scheduler.api.server import ApiServer
 from scheduler.autoscale.inputs import Inputs, decide_on, record_of
@@ -84,7 +85,15 @@ def service(tmp_path: Path, blobs: MemoryBlobs) -> Iterator[Service]:
     fleet.record_sample(epoch, Sample(_NOW, "demo", 0, 0, target_nodes=1, current_nodes=1, booting_nodes=0))
     address = StorageAddress(_SETTINGS.blob_endpoint)
     clock, views = ManualClock(_NOW), SqlJobViews(database)
-    yield Service(SqlJobStore(database), fleet, lambda: address, clock, views=views, blobs=blobs)
+    yield Service(
+        SqlJobStore(database),
+        fleet,
+        lambda: address,
+        clock,
+        schedules=SqlScheduleStore(database),
+        views=views,
+        blobs=blobs,
+    )
     database.close()
 
 

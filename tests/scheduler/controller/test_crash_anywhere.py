@@ -1,9 +1,7 @@
 """The scheduler may die at any call of a port, and be started again."""
 
 import logging
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -13,46 +11,8 @@ from scheduler.controller.feed import Feed
 from scheduler.controller.reconcile import Reconcile
 from scheduler.dispatch.fate import OVERDUE
 from scheduler.model import JobResult
+from tests.scheduler.controller.fuse import Crash, Fuse
 from tests.scheduler.job_world import World, step
-
-
-class Crash(BaseException):
-    """The process is gone: nothing may catch this and go on."""
-
-
-class Fuse:
-    """Counts calls and crashes in the n-th one, before or after it took effect."""
-
-    def __init__(self, crash_at: int, *, after: bool) -> None:
-        self._left = crash_at
-        self._after = after
-        self.blown = False
-
-    def guard(self, port: Any) -> Any:
-        """Put the fuse before a port."""
-        return _Fused(port, self)
-
-    def run(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Make a call, or crash."""
-        if self.blown:
-            raise Crash  # a dead process calls nothing any more
-        self._left -= 1
-        if self._left > 0:
-            return call(*args, **options)
-        self.blown = True
-        if self._after:
-            call(*args, **options)
-        raise Crash
-
-
-class _Fused:
-    def __init__(self, port: Any, fuse: Fuse) -> None:
-        self._port = port
-        self._fuse = fuse
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        call = getattr(self._port, name)
-        return lambda *args, **options: self._fuse.run(call, *args, **options)
 
 
 def lead(world: World, fuse: Fuse) -> None:

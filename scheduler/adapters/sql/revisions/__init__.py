@@ -8,7 +8,7 @@ from typing import Protocol
 
 from alembic.operations import Operations
 
-from scheduler.adapters.sql.revisions import r0001_jobs_and_nodes, r0002_learning
+from scheduler.adapters.sql.revisions import r0001_jobs_and_nodes, r0002_learning, r0003_job_schedules
 
 
 class Revision(Protocol):
@@ -32,6 +32,7 @@ class Revision(Protocol):
 REVISIONS: tuple[Revision, ...] = (
     r0001_jobs_and_nodes,
     r0002_learning,
+    r0003_job_schedules,
 )
 NUMBERS = tuple(each.revision for each in REVISIONS)
 HEAD = NUMBERS[-1]

@@ -98,6 +98,8 @@ def _addresses(world: PageWorld) -> list[str]:
         f"/ui/jobs/{world.running}/tasks/0",
         f"/ui/jobs/{world.done}/tasks/7",
         "/ui/pools/risk",
+        "/ui/schedules/hourly",
+        "/ui/schedules/once",
         "/ui/nodes/vmss-1_0",
     ]
 
@@ -138,6 +140,30 @@ def test_hostile_text_stays_text(world: PageWorld, visitor: httpx.Client) -> Non
         answer = visitor.get(address).text
         assert "<script>document" not in answer
         assert HOSTILE in Document(answer).text
+
+
+def test_schedules_tell_what_comes_and_what_became(world: PageWorld, visitor: httpx.Client) -> None:
+    """The first page has each with its next time and last results; its own has every run with its job."""
+    runs = world.service.list_runs("hourly")
+    home, own = Document(visitor.get("/ui/").text), Document(visitor.get("/ui/schedules/hourly").text)
+    coming = world.service.get_schedule("hourly").next_occurrences[0]
+    assert f"{coming:%Y-%m-%d %H:%M:%S}" in home.text
+    assert "every 1h" in home.text
+    for run in runs:
+        if run.job_id is not None:
+            assert f"/ui/jobs/{run.job_id}" in home.values("href")
+            assert f"/ui/jobs/{run.job_id}" in own.values("href")
+    assert [run.state.value for run in runs] == ["active", "missed", "completed"]
+    for word in (
+        "by hand",
+        "missed",
+        "cancelled",
+        "1 older occurrence came to nothing",
+        "a job waits for the one before it",
+    ):
+        assert word in own.text
+    assert "No occurrence has come yet" in visitor.get("/ui/schedules/once").text
+    assert visitor.get("/ui/schedules/none").status_code == 404
 
 
 def test_failed_tasks_come_first_and_a_filter_narrows(world: PageWorld, visitor: httpx.Client) -> None:

@@ -1,0 +1,1 @@
+"""When job schedules make jobs, and what these are: pure decisions over `scheduler.job_schedule`."""
