@@ -19,7 +19,7 @@ from scheduler.adapters.sql.decision_rows import (
 )
 from scheduler.adapters.sql.fleet_history import history_of, keep_learned, learned_by, refusals
 from scheduler.adapters.sql.fleet_schema import DECISIONS, DEPLOYMENT, GROUPS, NODES, SAMPLES
-from scheduler.adapters.sql.kept_decisions import keep_inputs, prune_inputs, read_kept
+from scheduler.adapters.sql.kept_decisions import KeptInputs, prune_inputs, read_kept
 from scheduler.autoscale.inputs import DecisionRecord
 from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, GroupHistory, ScaleOut, decision_of
@@ -49,6 +49,7 @@ class SqlFleetStore:
     def __init__(self, database: Database) -> None:
         """Use a database, shared with the other parts of the store."""
         self._database = database
+        self._inputs = KeptInputs()
 
     def pools(self) -> tuple[PoolSettings, ...]:
         """Give the pools of the settings last taken up."""
@@ -236,7 +237,7 @@ class SqlFleetStore:
     def record_inputs(self, epoch: int, record: DecisionRecord) -> None:
         """Keep what a pool's decisions of an instant were made from."""
         with self._database.lead(epoch) as connection:
-            keep_inputs(connection, record)
+            self._inputs.keep(connection, record)
 
     def record_sample(self, epoch: int, sample: Sample) -> None:
         """Keep a point of the timeline."""
