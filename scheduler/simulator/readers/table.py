@@ -1,7 +1,7 @@
 """Jobs as comma-separated values: a heading and a line for each job.
 
 Columns, in any order, others are ignored: `submit_s` and `run_s` (seconds), and if there are `cores` or `slots`,
-`estimate_s`, `recorded_wait_s`, `pool`, `id` (any text) and `after` (ids, separated by spaces).
+`estimate_s`, `recorded_wait_s`, `pool`, `id` (any text), `after` (ids, separated by spaces) and `work` (of what kind).
 """
 
 import csv
@@ -17,7 +17,7 @@ from scheduler.simulator.workload import SimulatedJob
 _NAMES = {
     "submit_s": "submit", "submit": "submit", "run_s": "run", "run": "run", "cores": "slots", "slots": "slots",
     "estimate_s": "estimate", "estimate": "estimate", "recorded_wait_s": "wait", "pool": "pool", "id": "id",
-    "after": "after",
+    "after": "after", "work": "work",
 }  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def _read(name: str, lines: Any) -> Reading:
     if missing:
         raise InvalidRequestError(
             f"{name}: line 1: the column {missing[0]}_s is missing; a table has submit_s and run_s, and may have"
-            f" slots, estimate_s, pool, id and after"
+            f" slots, estimate_s, pool, id, after and work"
         )
     rows: list[tuple[int, dict[str, str], SimulatedJob]] = []
     problems: list[Problem] = []
@@ -71,8 +71,8 @@ def _job(fields: dict[str, str]) -> SimulatedJob | None:
         raise ValueError(f"{slots:g} slots: it must be a whole number")
     estimate = _number(fields, "estimate") if fields.get("estimate") else None
     wait = _number(fields, "wait") if fields.get("wait") else None
-    pool = fields.get("pool", "")
-    return SimulatedJob(submit, run, int(slots), estimate=estimate, recorded_wait=wait, pool=pool)
+    pool, work = fields.get("pool", ""), fields.get("work", "")
+    return SimulatedJob(submit, run, int(slots), estimate=estimate, recorded_wait=wait, pool=pool, work=work)
 
 
 def _number(fields: dict[str, str], column: str, default: float | None = None) -> float:
