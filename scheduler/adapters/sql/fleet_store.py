@@ -26,7 +26,7 @@ from scheduler.autoscale.plan import Action, GroupHistory, ScaleOut, decision_of
 from scheduler.errors import CapacityErrorKind, ConflictError, NotFoundError
 from scheduler.model import Decision, GroupKey, GroupKind, GroupPriority, Node, NodeGroup, NodePhase, Sample
 from scheduler.policy import NO_LIMITS, Limits
-from scheduler.ports.fleet_store import NodeChange
+from scheduler.ports.fleet_store import TAKEN_AWAY, NodeChange
 from scheduler.settings import PoolSettings, SchedulerSettings, dump_settings, load_settings
 from scheduler.views import KeptDecision
 
@@ -166,7 +166,7 @@ class SqlFleetStore:
                 node = dataclasses.replace(
                     _node(row),
                     phase=change.phase,
-                    reason=change.reason,
+                    reason=row.reason if row.reason in TAKEN_AWAY else change.reason,
                     control_number=row.control_number + 1,
                     idle_since=None,
                 )

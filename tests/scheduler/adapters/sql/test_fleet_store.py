@@ -19,7 +19,7 @@ from scheduler.decision_document import dump_record, load_record
 from scheduler.errors import CapacityErrorKind, ConflictError, MillpondError, NotFoundError, StaleLeaderError
 from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, PoolDemand, Sample
 from scheduler.policy import Limits, ScalingPolicy
-from scheduler.ports.fleet_store import DELETED_BY_CLOUD, GONE_BY_ITSELF, FleetStore, NodeChange
+from scheduler.ports.fleet_store import DELETED_BY_CLOUD, GONE_BY_ITSELF, STOPPED_BY_CLOUD, FleetStore, NodeChange
 from scheduler.settings import PoolSettings, SchedulerSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -301,6 +301,10 @@ def test_evictions_are_told_apart_from_removals(store: FleetStore, epoch: int) -
     store.save_nodes(epoch, (deleted, removed, never_ready, node(5)), NOW + SECOND)
     store.save_nodes(epoch, (taken,), NOW + 2 * SECOND)
     assert store.histories("pool")[NEW].evicted_at == (NOW + SECOND, NOW + 2 * SECOND)
+    stopped = replace(node(6, NodePhase.LOST), reason=STOPPED_BY_CLOUD)
+    store.save_nodes(epoch, (stopped,), NOW + 3 * SECOND)
+    store.change_nodes(epoch, (NodeChange(stopped, NodePhase.REMOVING, "lost"),), NOW + 4 * SECOND)
+    assert store.histories("pool")[NEW].evicted_at == tuple(NOW + second * SECOND for second in (1, 2, 3))
 
 
 def test_limits_are_taken_up_with_the_settings(store: FleetStore, epoch: int) -> None:
