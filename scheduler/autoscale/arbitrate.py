@@ -1,6 +1,7 @@
 """Which groups of a pool give the nodes that its work needs, and which nodes go."""
 
 import math
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -26,13 +27,8 @@ class Purchases:
     held: Mapping[GroupKey, Reason]
 
 
-def leaves(groups: tuple[Assessment, ...]) -> bool:
-    """Whether nodes are to go before any is bought."""
-    return bool(_retire(groups) or _let_go(tuple(each for each in groups if each.group.current)))
-
-
 def claim_of(pool: Weighed, ledger: Ledger) -> Claim:
-    """Say what a pool lacks once draining nodes are taken back."""
+    """Say what a pool lacks once draining nodes are taken back; one that lacks nothing is offered nothing."""
     current = tuple(each for each in pool.groups if each.group.current)
     known = tuple(each for each in current if each.unknown is None)
     shortage = _shortage(pool, current)
@@ -45,36 +41,37 @@ def claim_of(pool: Weighed, ledger: Ledger) -> Claim:
         nodes=shortage.nodes,
         serving=sum(nodes.values()),
         spot=sum(nodes[each.group.key] for each in current if each.spot),
-        offers=offers_of(known, ledger),
+        offers=offers_of(known, ledger) if shortage.exists else (),
     )
 
 
 def arbitrate(pool: Weighed, purchases: Purchases, learned: PoolHistory | None, now: datetime) -> tuple[Action, ...]:
     """Plan for the groups of one pool, in declared order.
 
-    Missing slots are taken from draining nodes first, then bought as `purchases` says. Boots that are not needed any
-    more are given up, and idle nodes go, from the last group first, and only while what is left is enough without any
-    group that could not be read. Nodes of retired generations all go, and so do those that a person asked to go, which
-    are never taken back. A plan never both buys and drains for a pool: what retires or was asked to go is drained a
-    step earlier.
+    Missing slots are taken from draining nodes first, then bought as `purchases` says. Where nothing is to be bought,
+    boots that are not needed any more are given up, and idle nodes go, from the last group first, and only while what
+    is left is enough without any group that could not be read. Nodes of retired generations all go, and so do those
+    that a person asked to go, which are never taken back; others are bought for them in the same plan.
     """
     current = tuple(each for each in pool.groups if each.group.current)
     known = tuple(each for each in current if each.unknown is None)
-    leaving = (*_retire(pool.groups), *_let_go(current))
     shortage = _shortage(pool, current)
-    actions: list[Action] = list(leaving)
+    actions: list[Action] = [*_retire(pool.groups), *_let_go(current)]
+    back = _take_back(shortage, known, pool.wanted) if shortage.exists else []
+    actions += back
     if shortage.exists:
-        actions += _take_back(shortage, known, pool.wanted)
-        orders = _buy(shortage, known, purchases, pool)
-        actions += _after_draining(orders) if leaving else orders
+        actions += _buy(shortage, known, purchases, pool)
     else:
+        taken = {action.group: len(action.nodes) for action in back}
         # An order that is not listed yet may never come: nothing goes on its account.
+        listed = [(each.listed + taken.get(each.group.key, 0), each.group.task_slots) for each in known]
         surplus = _Surplus(
-            slots=sum(each.listed * each.group.task_slots for each in known),
-            nodes=sum(each.listed for each in known) - pool.policy.min_nodes,
+            slots=sum(nodes * task_slots for nodes, task_slots in listed),
+            nodes=sum(nodes for nodes, _ in listed) - _least_nodes(pool, pool.kept, current),
         )
         going = [*_give_up_boots(surplus, pool.kept, known), *_drain_idle(surplus, pool, known, learned, now)]
-        actions += keep_whole(going, sum(each.serving for each in current), pool.policy.gang_nodes)
+        serving = sum(each.serving for each in current) + sum(taken.values())
+        actions += keep_whole(going, serving, pool.policy.gang_nodes)
     taken_back = {name for action in actions if isinstance(action, Undrain) for name in action.nodes}
     for each in pool.groups:
         if each.unknown is None:
@@ -137,13 +134,18 @@ def _take_back(shortage: _Shortage, known: tuple[Assessment, ...], wanted: Desir
 
 
 def _shortage(pool: Weighed, current: tuple[Assessment, ...]) -> _Shortage:
-    least, gang = pool.policy.min_nodes, pool.policy.gang_nodes
-    if gang > 1 and current:
-        least = nodes_for(pool.wanted.slots, current[0].group.task_slots, least, gang)
     return _Shortage(
         slots=pool.wanted.slots - sum(each.serving_slots for each in current),
-        nodes=least - sum(each.serving for each in current),
+        nodes=_least_nodes(pool, pool.wanted, current) - sum(each.serving for each in current),
     )
+
+
+def _least_nodes(pool: Weighed, desire: Desire, current: tuple[Assessment, ...]) -> int:
+    """Count the nodes that there are to be whatever their slots; what is bought by one count must not go by another."""
+    least, gang = pool.policy.min_nodes, pool.policy.gang_nodes
+    if gang > 1 and current:
+        return nodes_for(desire.slots, current[0].group.task_slots, least, gang)
+    return least
 
 
 def _buy(
@@ -178,16 +180,6 @@ def _cut(order: ScaleOut, held: Reason | None) -> ScaleOut:
     return replace(
         order, reason=replace(order.reason, sentence=f"{order.reason.sentence}; no more, since {held.sentence}")
     )
-
-
-def _after_draining(orders: list[ScaleOut]) -> list[Action]:
-    return [
-        Hold(
-            order.group,
-            Reason(ReasonKind.DRAIN_FIRST, f"nodes that are to go are drained first; then {order.count} more"),
-        )
-        for order in orders
-    ]
 
 
 @dataclass(slots=True)
@@ -230,25 +222,49 @@ def _drain_idle(
     known: tuple[Assessment, ...],
     learned: PoolHistory | None,
     now: datetime,
-) -> list[Action]:
-    """Drain nodes that hold no message, the longest idle first, once keeping them does not pay off any more."""
-    actions: list[Action] = []
-    for each in reversed(known):
-        idle: list[Node] = []
-        why = ""
-        keeping = Keeping(pool.policy, learned, each.boot_time)
+) -> list[Drain]:
+    """Drain nodes that hold no message, the longest idle first, once keeping them does not pay off any more.
+
+    None goes while a task waits that has no other slot: it may not be worth a new node, but this one is there.
+    """
+    needed = max(pool.kept.slots, pool.tasks)
+    lines = [_IdleNodes(each, Keeping(pool.policy, learned, each.boot_time)) for each in reversed(known)]
+    # What goes from one group lowers the levels that the nodes of the others stand for: until none goes any more.
+    while any(line.let_go(surplus, needed, now) for line in lines):
+        pass
+    return [
+        Drain(
+            line.group.group.key, tuple(sorted(line.gone)), Reason(ReasonKind.IDLE, f"{line.why}; {pool.kept.sentence}")
+        )
+        for line in lines
+        if line.gone
+    ]
+
+
+class _IdleNodes:
+    """The nodes of a group that hold no message, the longest idle first, and those of them that go."""
+
+    def __init__(self, group: Assessment, keeping: Keeping) -> None:
+        self.group = group
+        self.gone: list[str] = []
+        self.why = ""
+        self._keeping = keeping
         # Nodes come in order of name, which decides between those that have been idle for equally long.
-        for since, node in sorted(_idle_since(each.working), key=itemgetter(0)):
-            lowest = surplus.slots - each.group.task_slots + 1
-            if now < keeping.until(since, lowest) or not surplus.spares(each, pool.kept.slots):
+        self._stay = deque(sorted(_idle_since(group.working), key=itemgetter(0)))
+
+    def let_go(self, surplus: _Surplus, needed: int, now: datetime) -> bool:
+        """Let nodes go while so many slots are left; say whether any went."""
+        before = len(self.gone)
+        while self._stay and surplus.spares(self.group, needed):
+            since, node = self._stay[0]
+            lowest = surplus.slots - self.group.group.task_slots + 1
+            if now < self._keeping.until(since, lowest):
                 break
-            surplus.give(each)
-            idle.append(node)
-            why = why or keeping.sentence(lowest)
-        if idle:
-            sentence = f"{why}; {pool.kept.sentence}"
-            actions.append(Drain(each.group.key, tuple(sorted(_names(idle))), Reason(ReasonKind.IDLE, sentence)))
-    return actions
+            self._stay.popleft()
+            surplus.give(self.group)
+            self.gone.append(node.node_id)
+            self.why = self.why or self._keeping.sentence(lowest)
+        return len(self.gone) > before
 
 
 def _idle_since(nodes: tuple[Node, ...]) -> list[tuple[datetime, Node]]:

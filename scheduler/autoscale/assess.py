@@ -41,7 +41,8 @@ class Assessment:
     asked_for   machines there are or will be, those being removed included and stuck ones left out
     room        how many more may be asked for, the pool's bounds aside; where it is 0, `blocked` says why
     boot_time   how long its boots take; None while none has been measured
-    asked_lately   nodes asked for within the last minute, where the policy counts them
+    asked_now      nodes asked for at this very instant, where the policy has steps
+    asked_lately   nodes asked for within the last minute, where it counts them
     evictions   nodes that the cloud took away within the last hour
     avoided     so many evictions that other groups are asked first
     """
@@ -61,6 +62,7 @@ class Assessment:
     room: int
     blocked: Reason | None
     boot_time: timedelta | None
+    asked_now: int
     asked_lately: int
     evictions: int
     avoided: bool
@@ -137,6 +139,7 @@ def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now:
         room=room,
         blocked=blocked,
         boot_time=history.boot_time,
+        asked_now=0 if policy.max_step_out is None else _asked_now(fleet, ordered, history, now),
         asked_lately=0 if policy.max_step_out_per_minute is None else _asked_lately(fleet, ordered, history, now),
         evictions=evictions,
         avoided=evictions >= FEWEST_EVICTIONS and evictions > policy.max_eviction_rate * (there + evictions),
@@ -145,6 +148,13 @@ def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now:
 
 def _by_name(nodes: list[Node]) -> tuple[Node, ...]:
     return tuple(sorted(nodes, key=_NAME))
+
+
+def _asked_now(fleet: GroupFleet, expected: int, history: GroupHistory, now: datetime) -> int:
+    """Count what came, and what is expected still, of an order made now: who decides again must not ask again."""
+    if history.ordered_at != now:
+        return 0
+    return expected + sum(node.phase is not NodePhase.GONE and node.first_seen_at == now for node in fleet.nodes)
 
 
 def _asked_lately(fleet: GroupFleet, expected: int, history: GroupHistory, now: datetime) -> int:

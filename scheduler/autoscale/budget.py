@@ -80,19 +80,22 @@ def open_ledger(limits: Limits, pools: Iterable[tuple[ScalingPolicy, tuple[Asses
             if policy.budget_per_hour is not None:
                 ledger.left[Limit(LimitKind.POOL_BUDGET, pool)] = _millionths(policy.budget_per_hour)
         for each in groups:
-            ledger.take(use_of(each.group, ledger), each.asked_for)
+            if each.asked_for:
+                ledger.take(use_of(each.group, ledger), each.asked_for)
+        steps = _steps(policy, groups)
         for each in groups:
             ledger.left[Limit(LimitKind.GROUP_NODES, str(each.group.key))] = each.room
-            steps = _steps(policy, sum(other.asked_lately for other in groups))
             if steps is not None:
                 ledger.left[Limit(LimitKind.STEP, each.group.key.pool)] = steps
     return ledger
 
 
-def _steps(policy: ScalingPolicy, asked_lately: int) -> int | None:
-    steps = [] if policy.max_step_out is None else [policy.max_step_out]
+def _steps(policy: ScalingPolicy, groups: tuple[Assessment, ...]) -> int | None:
+    steps = []
+    if policy.max_step_out is not None:
+        steps.append(policy.max_step_out - sum(each.asked_now for each in groups))
     if policy.max_step_out_per_minute is not None:
-        steps.append(policy.max_step_out_per_minute - asked_lately)
+        steps.append(policy.max_step_out_per_minute - sum(each.asked_lately for each in groups))
     return min(steps, default=None)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 
-from scheduler.autoscale.arbitrate import Purchases, arbitrate, claim_of, leaves
+from scheduler.autoscale.arbitrate import Purchases, arbitrate, claim_of
 from scheduler.autoscale.budget import held_back, open_ledger
 from scheduler.autoscale.gangs import whole_purchases
 from scheduler.autoscale.levels import PoolHistory
@@ -15,6 +15,7 @@ from scheduler.model import GroupKey, PoolDemand
 from scheduler.policy import NO_LIMITS, Limits, ScalingPolicy
 
 _UNKNOWN = Reason(ReasonKind.UNKNOWN_DEMAND, "the pool's work could not be read, so its nodes are left as they are")
+_UNDECLARED = ScalingPolicy()
 _NOTHING: Mapping[str, PoolHistory] = MappingProxyType({})
 
 
@@ -38,7 +39,7 @@ def decide(
     for each in fleet:
         fleets.setdefault(each.group.key.pool, []).append(each)
     pools = {
-        name: weigh(policies.get(name, ScalingPolicy()), demand.get(name), tuple(groups), history, now)
+        name: weigh(policies.get(name, _UNDECLARED), demand.get(name), tuple(groups), history, now)
         for name, groups in fleets.items()
     }
     purchases = _purchases(pools, limits)
@@ -52,17 +53,14 @@ def decide(
 
 
 def _purchases(pools: Mapping[str, Weighed | Unread], limits: Limits) -> Mapping[str, Purchases]:
-    """Share out what may be bought; a pool that drains first is told what it would get after the others."""
+    """Share out what may be bought, and say what holds more of it back."""
     ledger = open_ledger(limits, ((pool.policy, pool.groups) for pool in pools.values()))
     read = {name: pool for name, pool in pools.items() if isinstance(pool, Weighed)}
     claims = {name: claim_of(pool, ledger) for name, pool in read.items()}
-    waiting = {name for name, pool in read.items() if leaves(pool.groups)}
-    counts = dict(share_out([claim for name, claim in claims.items() if name not in waiting], ledger))
+    counts = share_out(claims.values(), ledger)
     purchases = {}
     for name, claim in claims.items():
         left = ledger.part(offer.use for offer in claim.offers)
-        if name in waiting:
-            counts |= share_out([claim], left)
         held = {
             offer.group: reason
             for offer in claim.offers

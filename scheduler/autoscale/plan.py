@@ -32,7 +32,6 @@ class ReasonKind(StrEnum):
     QUOTA = "quota"
     SPOT_SHARE = "spot_share"
     GANG = "gang"
-    DRAIN_FIRST = "drain_first"
     ORDER_OVERDUE = "order_overdue"
     BOOT_BREAKER = "boot_breaker"
     CAPACITY_REFUSED = "capacity_refused"

@@ -12,6 +12,8 @@ from scheduler.autoscale.plan import GroupFleet, GroupHistory
 from scheduler.model import GroupKey, NodePhase, PoolDemand
 from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
 
+_NO_PAST = GroupHistory()
+
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
@@ -19,12 +21,14 @@ class Weighed:
 
     wanted   what it should have
     kept     what scale-in leaves, at least what is wanted
+    tasks    tasks that wait or run, without those on retired nodes
     """
 
     policy: ScalingPolicy
     groups: tuple[Assessment, ...]
     wanted: Desire
     kept: Desire
+    tasks: int
     minimum: str
 
 
@@ -44,7 +48,7 @@ def weigh(
     now: datetime,
 ) -> Weighed | Unread:
     """Sort a pool's nodes, and count what it should have now and what scale-in leaves."""
-    assessed = tuple(assess(each, history.get(each.group.key, GroupHistory()), policy, now) for each in groups)
+    assessed = tuple(assess(each, history.get(each.group.key, _NO_PAST), policy, now) for each in groups)
     if demand is None:
         return Unread(policy, assessed)
     first = next((each for each in assessed if each.group.current and each.unknown is None), None)
@@ -58,7 +62,8 @@ def weigh(
     least = least_nodes(policy, boot_ahead(policy, (each.boot_time for each in assessed)), now)
     if least.nodes != policy.min_nodes:
         policy = replace(policy, min_nodes=least.nodes)
-    return Weighed(policy, assessed, wanted, _kept(wanted, later), least.sentence)
+    tasks = demand.active_tasks + max(0, demand.running_tasks - retiring)
+    return Weighed(policy, assessed, wanted, _kept(wanted, later), tasks, least.sentence)
 
 
 def _kept(wanted: Desire, later: Desire) -> Desire:

@@ -32,7 +32,7 @@ from scheduler.formula.syntax import Formula
 from scheduler.policy import ScalingPolicy
 from scheduler.simulator.quantities import seconds_of, span_text
 from scheduler.simulator.readers.trace import read_trace
-from scheduler.simulator.regret import Regret, regret
+from scheduler.simulator.regret import Regret, regret_by_approximation
 from scheduler.simulator.world import Fixed, Group, Measured
 
 _DEFAULT_BOOT = 240.0
@@ -210,7 +210,7 @@ def _regret(trace: Path, boot: str | None, policy: ScalingPolicy, settings: Comp
         boot=measured if boot is None else Fixed(seconds_of(boot)),
         spot=settings.spot,
     )
-    return regret(reading.workload.single_slots(), group, policy, settings)
+    return regret_by_approximation(reading.workload.single_slots(), group, policy, settings)
 
 
 def _read(text: str, dialect: list[str] | None, *, as_json: bool) -> Formula:

@@ -127,10 +127,11 @@ def reports_table(judged: Sequence[Judged]) -> Table:
 def regret_table(found: Regret) -> Table:
     """Lay out a policy and its formula side by side, and the difference."""
     sides = (("the policy", found.policy), ("its formula", found.formula))
+    without = ((f"without: {name}", each) for name, each in found.without.items())
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("", "node-hours", "mean wait", "p95", "max", "starts", "not run"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
-    for name, report in sides:
+    for name, report in (*sides, *without):
         waits = (span_text(wait) for wait in _waits(report))
         unfinished = f"{report.unfinished:,}" if report.unfinished else ""
         table.add_row(name, f"{report.node_hours:,.1f}", *waits, f"{report.node_starts:,}", unfinished)

@@ -6,7 +6,7 @@ from datetime import datetime
 from node_bootstrap.protocol import NodeState, NodeStatus
 from scheduler.controller.statuses import StatusReading
 from scheduler.model import GroupKey, Instance, InstanceState, Node, NodePhase
-from scheduler.ports.fleet_store import DELETED_BY_CLOUD, GONE_BY_ITSELF
+from scheduler.ports.fleet_store import DELETED_BY_CLOUD, GONE_BY_ITSELF, STOPPED_BY_CLOUD
 
 _ADMITTED = frozenset({NodePhase.WORKING, NodePhase.DRAINING, NodePhase.DRAINED})
 
@@ -62,7 +62,7 @@ def fold(node: Node, seen: Sighting, now: datetime) -> Folded:
     if seen.instance.state is InstanceState.DELETING:
         return Folded(replace(node, phase=NodePhase.REMOVING, idle_since=None, reason=DELETED_BY_CLOUD))
     if seen.silent and node.ready_at is not None:
-        return Folded(_lost(node))
+        return Folded(_lost(node, seen.instance))
     if status is None:
         return Folded(_without_status(node, seen.instance))
     return _with_status(node, status, now)
@@ -76,10 +76,12 @@ def _listed_again(node: Node, instance: Instance, reading: StatusReading | None,
     return replace(new_node(node.group, instance, now), control_number=node.control_number)
 
 
-def _lost(node: Node) -> Node:
+def _lost(node: Node, instance: Instance) -> Node:
     if node.phase is NodePhase.LOST:
         return node
-    return replace(node, phase=NodePhase.LOST, idle_since=None, reason="no status came for the silence deadline")
+    stopped = instance.state is InstanceState.STOPPED
+    reason = STOPPED_BY_CLOUD if stopped else "no status came for the silence deadline"
+    return replace(node, phase=NodePhase.LOST, idle_since=None, reason=reason)
 
 
 def _without_status(node: Node, instance: Instance) -> Node:

@@ -235,9 +235,11 @@ def _operation(operator: BinaryOperator, left: Facts, right: Facts) -> Facts:
     if operator is BinaryOperator.ADD:
         # x + 0.999 is how formulas of before `ceil` round up; x + 0.5 rounds.
         rounds = any(side.low == side.high and _HALF <= side.low < 1 for side in (left, right))
-        return replace(joined, low=left.low + right.low, high=left.high + right.high, whole=whole or rounds)
+        low, high = _known(left.low + right.low, left.high + right.high)
+        return replace(joined, low=low, high=high, whole=whole or rounds)
     if operator is BinaryOperator.SUBTRACT:
-        return replace(joined, low=left.low - right.high, high=left.high - right.low, whole=whole)
+        low, high = _known(left.low - right.high, left.high - right.low)
+        return replace(joined, low=low, high=high, whole=whole)
     if operator is BinaryOperator.MULTIPLY:
         low, high = _extremes(left, right)
         return replace(joined, low=low, high=high, whole=whole)
@@ -245,6 +247,11 @@ def _operation(operator: BinaryOperator, left: Facts, right: Facts) -> Facts:
         return replace(joined, divided=True)
     low, high = _extremes(left, Facts(1 / right.high, 1 / right.low))
     return replace(joined, low=low, high=high, divided=True, whole=whole and right.low == right.high == 1)
+
+
+def _known(low: float, high: float) -> tuple[float, float]:
+    """Take a bound that is no number, as infinity less infinity is, for none."""
+    return (-_INFINITY if math.isnan(low) else low, _INFINITY if math.isnan(high) else high)
 
 
 def _extremes(left: Facts, right: Facts) -> tuple[float, float]:

@@ -17,7 +17,9 @@ from scheduler.views import KeptDecision
 # Reasons of nodes that the cloud took away, which is eviction where they are Spot.
 GONE_BY_ITSELF = "its instance is no longer there"
 DELETED_BY_CLOUD = "Azure deletes its instance"
-TAKEN_AWAY = (GONE_BY_ITSELF, DELETED_BY_CLOUD)
+# Azure Batch goes on listing a node that was preempted.
+STOPPED_BY_CLOUD = "Azure stopped its machine"
+TAKEN_AWAY = (GONE_BY_ITSELF, DELETED_BY_CLOUD, STOPPED_BY_CLOUD)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,14 @@ from scheduler.adapters.sql.decision_rows import (
 )
 from scheduler.adapters.sql.fleet_history import history_of, keep_learned, learned_by, refusals
 from scheduler.adapters.sql.fleet_schema import DECISIONS, DEPLOYMENT, GROUPS, NODES, SAMPLES
-from scheduler.adapters.sql.kept_decisions import keep_inputs, prune_inputs, read_kept
+from scheduler.adapters.sql.kept_decisions import KeptInputs, prune_inputs, read_kept
 from scheduler.autoscale.inputs import DecisionRecord
 from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Action, GroupHistory, ScaleOut, decision_of
 from scheduler.errors import CapacityErrorKind, ConflictError, NotFoundError
 from scheduler.model import Decision, GroupKey, GroupKind, GroupPriority, Node, NodeGroup, NodePhase, Sample
 from scheduler.policy import NO_LIMITS, Limits
-from scheduler.ports.fleet_store import NodeChange
+from scheduler.ports.fleet_store import TAKEN_AWAY, NodeChange
 from scheduler.settings import PoolSettings, SchedulerSettings, dump_settings, load_settings
 from scheduler.views import KeptDecision
 
@@ -49,6 +49,7 @@ class SqlFleetStore:
     def __init__(self, database: Database) -> None:
         """Use a database, shared with the other parts of the store."""
         self._database = database
+        self._inputs = KeptInputs()
 
     def pools(self) -> tuple[PoolSettings, ...]:
         """Give the pools of the settings last taken up."""
@@ -165,7 +166,7 @@ class SqlFleetStore:
                 node = dataclasses.replace(
                     _node(row),
                     phase=change.phase,
-                    reason=change.reason,
+                    reason=row.reason if row.reason in TAKEN_AWAY else change.reason,
                     control_number=row.control_number + 1,
                     idle_since=None,
                 )
@@ -236,7 +237,7 @@ class SqlFleetStore:
     def record_inputs(self, epoch: int, record: DecisionRecord) -> None:
         """Keep what a pool's decisions of an instant were made from."""
         with self._database.lead(epoch) as connection:
-            keep_inputs(connection, record)
+            self._inputs.keep(connection, record)
 
     def record_sample(self, epoch: int, sample: Sample) -> None:
         """Keep a point of the timeline."""

@@ -123,14 +123,18 @@ _SPANS = (
     timedelta(hours=1),
     timedelta(days=3),
 )
-AGES = st.sampled_from([Age(*each) for each in product((*_NAMED, *_SPANS), (timedelta(0), TICK, -TICK))])
+EVERY_AGE = tuple(Age(*each) for each in product((*_NAMED, *_SPANS), (timedelta(0), TICK, -TICK)))
+AGES = st.sampled_from(EVERY_AGE)
 _SHAPES = [
     each for each in (Shape(*each) for each in product(NodePhase, (True, False), (False, True))) if each.possible
 ]
 _SETTLED_SHAPES = [each for each in _SHAPES if each.ready and each.phase is not NodePhase.LOST]
 # Work or idleness is what most nodes are about.
 _WORKING = [each for each in _SHAPES if each.phase is NodePhase.WORKING] * 3
-_ERRORS = (None, None, None, "AllocationFailed", "QuotaExceeded: the quota of cores is used up")
+# What groups' nodes do, where anything may be, and where all has settled.
+SHAPES = (*_SHAPES, *_WORKING)
+SETTLED = (*_SETTLED_SHAPES, *_WORKING * 3)
+ERRORS = (None, None, None, "AllocationFailed", "QuotaExceeded: the quota of cores is used up")
 
 POLICIES = st.builds(
     lambda nodes, wait, time, idle, deadline, failures, cost: ScalingPolicy(
@@ -177,7 +181,7 @@ _PASTS = st.tuples(
 )
 
 
-def _nodes(shapes: list[Shape]) -> st.SearchStrategy[list[tuple[Shape, Age, Age | None, bool]]]:
+def _nodes(shapes: tuple[Shape, ...]) -> st.SearchStrategy[list[tuple[Shape, Age, Age | None, bool]]]:
     asked = st.sampled_from([False, False, False, True])
     return st.lists(st.tuples(st.sampled_from(shapes), AGES, AGES | st.none(), asked), max_size=7)
 
@@ -185,16 +189,16 @@ def _nodes(shapes: list[Shape]) -> st.SearchStrategy[list[tuple[Shape, Age, Age 
 # A group's nodes, how many more are asked for than are there (fewer: a deletion is on its way), why it could not be
 # read, the last order's error, its past, slots, maximum.
 _GROUPS = st.tuples(
-    _nodes(_SHAPES + _WORKING),
+    _nodes(SHAPES),
     st.integers(-1, 3),
     st.sampled_from([None, None, "throttled"]),
-    st.sampled_from(_ERRORS),
+    st.sampled_from(ERRORS),
     _PASTS,
     st.integers(1, 4),
     st.sampled_from([0, 1, 3, 12]),
 )
 _SETTLED_GROUPS = st.tuples(
-    _nodes(_SETTLED_SHAPES + _WORKING * 3),
+    _nodes(SETTLED),
     st.just(0),
     st.none(),
     st.none(),

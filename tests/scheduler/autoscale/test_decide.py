@@ -198,10 +198,10 @@ CASES = [
         policy=ScalingPolicy(max_nodes=4),
     ),
     Case(
-        "a retired generation drains before the new one is bought",
+        "a retired generation drains while the new one is bought",
         work(0, 2),
         (fleet(MAIN), fleet(OLD, node(1, of=OLD, held=("m",)), node(2, NodePhase.BOOTING, of=OLD, age=MINUTE))),
-        [("Drain", "main/g0", 2, ReasonKind.RETIRED), ("Hold", "main/g1", 0, ReasonKind.DRAIN_FIRST)],
+        [("Drain", "main/g0", 2, ReasonKind.RETIRED), ("ScaleOut", "main/g1", 1, ReasonKind.BACKLOG)],
     ),
     Case(
         "a retired generation keeps the slots of what runs there",

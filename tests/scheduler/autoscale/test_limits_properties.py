@@ -30,7 +30,6 @@ REASONS_TO_WAIT = {
     ReasonKind.BOOT_BREAKER,
     ReasonKind.ORDER_OVERDUE,
     ReasonKind.UNKNOWN_FLEET,
-    ReasonKind.DRAIN_FIRST,
     ReasonKind.RETIRED,
 }
 

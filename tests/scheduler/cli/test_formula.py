@@ -199,6 +199,8 @@ def test_compile_tells_what_the_formula_costs(tmp_path: Path) -> None:
     assert record["text"] == told.stdout
     assert record["regret"]["policy"]["waits"]["max"] == 120.0
     assert record["regret"]["formula"]["waits"]["max"] == 410.0
+    assert list(record["regret"]["without"]) == ["default_task_time", "how often it is decided", "both"]
+    assert rows["without: both"][-2:] == ["min", "2"]
 
 
 def test_compile_refuses_a_workload_that_is_not_there(tmp_path: Path) -> None:

@@ -100,6 +100,20 @@ def test_a_listing_that_left_an_instance_out_is_not_another_machine() -> None:
     assert (other.first_seen_at, other.ready_at, other.control_number) == (NOW, None, 5)
 
 
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (InstanceState.STOPPED, "Azure stopped its machine"),
+        (InstanceState.RUNNING, "no status came for the silence deadline"),
+    ],
+)
+def test_a_preempted_node_that_stays_listed_was_taken_away(state: InstanceState, reason: str) -> None:
+    """A silent node whose machine Azure stopped is lost by that, which counts as an eviction."""
+    machine = replace(RUNNING, state=state)
+    after = fold(row(NodePhase.WORKING), seen(said(NodeState.WORKING), machine, silent=True), NOW).node
+    assert (after.phase, after.reason) == (NodePhase.LOST, reason)
+
+
 @given(
     st.sampled_from(NodePhase),
     st.none() | st.builds(said, st.sampled_from(NodeState), st.integers(3, 5), st.sampled_from("ab")),

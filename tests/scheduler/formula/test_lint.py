@@ -189,3 +189,9 @@ def test_any_formula_is_linted(tree: Formula | str) -> None:
 def test_a_long_sum_is_linted() -> None:
     """Thousands of operands in a row do not overflow the stack."""
     assert codes("$TargetDedicatedNodes=1" + "+1" * 4000) == ["near-limits", "no-deallocation-option"]
+
+
+def test_a_bound_that_is_no_number_is_none() -> None:
+    """Infinity less infinity bounds nothing: the formula is linted like any other."""
+    large = "1" + "0" * 308
+    assert codes(f"$TargetDedicatedNodes = ceil({large} * {large} - {large} * {large});") == ["no-deallocation-option"]

@@ -69,6 +69,22 @@ def _run(row: dict[str, str], most: int | None) -> Run:
     return replay(trace(row["trace"]), one_pool(group), QueueDepth(idle_timeout=float(row["idle_timeout_s"])))
 
 
+@needs_traces("known_answers.csv")
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=LARGE if name == _LONG else ())
+        for name in sorted({row["trace"] for row in ANSWERS}) or ["none"]
+    ],
+)
+def test_nodes_that_boot_at_once_and_stop_at_once_cost_what_runs(name: str) -> None:
+    """Without boot and idle time no job of a trace waits, and the node-hours are the sum of the run times."""
+    workload = trace(name)
+    run = replay(workload, one_pool(Group(boot=Fixed(0.0))), QueueDepth(idle_timeout=0.0))
+    assert max(run.waits) == 0.0
+    assert run.node_seconds == pytest.approx(workload.sum_run, rel=1e-12)
+
+
 @needs_traces("wfinstances")
 @pytest.mark.parametrize(
     "row", [pytest.param(row, id=row["instance"]) for row in WORKFLOWS] or [pytest.param({}, id="none")]

@@ -9,7 +9,7 @@ from scheduler.formula.compiler import CompileSettings
 from scheduler.policy import ScalingPolicy
 from scheduler.simulator.engine import replay
 from scheduler.simulator.policies.batch_formula import GivenFormula
-from scheduler.simulator.regret import regret
+from scheduler.simulator.regret import regret, regret_by_approximation
 from scheduler.simulator.world import Fixed, Group, one_pool
 from tests.scheduler.simulator.worlds import jobs_of, poisson
 
@@ -48,6 +48,20 @@ def test_slower_evaluations_let_work_wait_longer() -> None:
     assert quick.policy == slow.policy
     assert 0 < quick.mean_wait < slow.mean_wait
     assert quick.formula.unfinished == slow.formula.unfinished == 0
+
+
+def test_regret_is_told_by_what_is_approximated() -> None:
+    """A formula told too short a run time loses by that, and each by rare evaluation; with neither it loses least."""
+    stream = poisson(1 / 60, 300, 300)
+    wrong = replace(POLICY, default_task_time=timedelta(seconds=30), max_nodes=100)
+    found = regret_by_approximation(stream, NODES, wrong, CompileSettings())
+    assert replace(found, without={}) == replace(regret(stream, NODES, wrong, CompileSettings()), without={})
+    assert list(found.without) == ["default_task_time", "how often it is decided", "both"]
+    told, often, both = (each.waits.mean for each in found.without.values())
+    right = replace(wrong, default_task_time=timedelta(seconds=stream.sum_run / 300))
+    assert told == regret(stream, NODES, right, CompileSettings()).formula.waits.mean
+    assert both < min(told, often) <= max(told, often) < found.formula.waits.mean
+    assert regret_by_approximation(jobs_of(), NODES, POLICY, CompileSettings()).without == {}
 
 
 def test_spot_nodes_are_sized_the_same() -> None:

@@ -74,8 +74,18 @@ def check_laws(run: Run) -> None:
         groups = [
             (t, g) for t, (owner, g) in zip(run.groups, run.world.groups, strict=True) if owner is run.world.pools[pool]
         ]
-        area = running = paid = 0.0
+        own = [job for job in finished if pool_of[job] == pool]
+        in_system = sorted((run.end[job], (run.end[job] - run.ready[job]) * workload.slots[job]) for job in own)
+        area = running = paid = spent = 0.0
+        gone = 0
         for step, at in enumerate(series.at[:-1]):
+            if series.waiting[step] == series.running[step] == 0:
+                # Little's law on each window from one emptiness to another: the area under the number in the system is
+                # the sum of times in it.
+                while gone < len(in_system) and in_system[gone][0] <= at:
+                    spent += in_system[gone][1]
+                    gone += 1
+                assert math.isclose(area, spent, rel_tol=1e-9, abs_tol=1e-6)
             length = series.at[step + 1] - at
             assert length > 0
             assert min(series.waiting[step], series.running[step], series.up[step]) >= 0
@@ -84,9 +94,8 @@ def check_laws(run: Run) -> None:
             running += series.running[step] * length
             paid += series.alive[step] * length
         assert not series.at or (series.waiting[-1], series.running[-1]) == (0, 0)
-        # Little's law on the whole run: the area under the number in the system is the sum of times in it.
-        own = [job for job in finished if pool_of[job] == pool]
-        spent = sum((run.end[job] - run.ready[job]) * workload.slots[job] for job in own)
+        # And on the whole run.
+        spent = sum(each for _, each in in_system)
         worked = sum(workload.run[job] * workload.slots[job] for job in own)
         lost = sum(totals.lost_slot_seconds for totals, _ in groups)
         assert math.isclose(area, spent, rel_tol=1e-9, abs_tol=1e-6)

@@ -1,17 +1,17 @@
 """The fleet's part of the store, in memory and in a file."""
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func as sql_function
+from sqlalchemy import select, update
 
 from scheduler.adapters.sql.database import Database
-from scheduler.adapters.sql.fleet_schema import LEARNED
+from scheduler.adapters.sql.fleet_schema import INPUTS, LEARNED
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
-from scheduler.adapters.sql.kept_decisions import keep_inputs, prune_inputs
+from scheduler.adapters.sql.kept_decisions import KeptInputs, prune_inputs
 from scheduler.autoscale.inputs import DecisionRecord, Inputs, decide_on, record_of
 from scheduler.autoscale.levels import PoolHistory, observed
 from scheduler.autoscale.plan import Drain, GroupFleet, Hold, Reason, ReasonKind, ScaleOut
@@ -19,7 +19,7 @@ from scheduler.decision_document import dump_record, load_record
 from scheduler.errors import CapacityErrorKind, ConflictError, MillpondError, NotFoundError, StaleLeaderError
 from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, PoolDemand, Sample
 from scheduler.policy import Limits, ScalingPolicy
-from scheduler.ports.fleet_store import DELETED_BY_CLOUD, GONE_BY_ITSELF, FleetStore, NodeChange
+from scheduler.ports.fleet_store import DELETED_BY_CLOUD, GONE_BY_ITSELF, STOPPED_BY_CLOUD, FleetStore, NodeChange
 from scheduler.settings import PoolSettings, SchedulerSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -301,6 +301,10 @@ def test_evictions_are_told_apart_from_removals(store: FleetStore, epoch: int) -
     store.save_nodes(epoch, (deleted, removed, never_ready, node(5)), NOW + SECOND)
     store.save_nodes(epoch, (taken,), NOW + 2 * SECOND)
     assert store.histories("pool")[NEW].evicted_at == (NOW + SECOND, NOW + 2 * SECOND)
+    stopped = replace(node(6, NodePhase.LOST), reason=STOPPED_BY_CLOUD)
+    store.save_nodes(epoch, (stopped,), NOW + 3 * SECOND)
+    store.change_nodes(epoch, (NodeChange(stopped, NodePhase.REMOVING, "lost"),), NOW + 4 * SECOND)
+    assert store.histories("pool")[NEW].evicted_at == tuple(NOW + second * SECOND for second in (1, 2, 3))
 
 
 def test_limits_are_taken_up_with_the_settings(store: FleetStore, epoch: int) -> None:
@@ -348,25 +352,75 @@ def test_inputs_are_kept_once_a_step_and_pool(store: FleetStore, epoch: int) -> 
     assert store.kept_decisions("pool", 9, NOW - SECOND) == ()
 
 
-def test_inputs_are_bounded(database: Database, store: FleetStore, epoch: int) -> None:
-    """Documents go after a month, and the oldest of a pool when there are too many bytes of it; its newest stays."""
+def test_inputs_are_kept_as_changes(database: Database, store: FleetStore, epoch: int) -> None:
+    """What follows the first document takes little and is read back whole; another process begins a chain."""
+    records = [record(NOW + second * SECOND, waiting=3 + second) for second in range(4)]
+    for each in records:
+        store.record_inputs(epoch, each)
+    other = SqlFleetStore(database)
+    for each in [record(NOW + second * SECOND, waiting=3 + second) for second in range(4, 7)]:
+        records.append(each)
+        other.record_inputs(epoch, each)
+    # The first store knows an older document than the newest, so it begins a chain.
+    records.append(record(NOW + 7 * SECOND, waiting=12))
+    store.record_inputs(epoch, records[-1])
+    assert [load_record(kept.document) for kept in store.kept_decisions("pool", 9)] == records
+    assert [load_record(kept.document) for kept in store.kept_decisions("pool", 2, NOW + 5 * SECOND)] == records[4:6]
+    with database.read() as connection:
+        query = select(INPUTS.c.size, sql_function.substr(INPUTS.c.document, 1, 1)).order_by(INPUTS.c.at)
+        sizes, begins = zip(*(tuple(row) for row in connection.execute(query)), strict=True)
+    assert [begin == b"+" for begin in begins] == [False, True, True, True, False, True, True, False]
+    assert sizes[1] < sizes[0] / 2
+
+
+def test_a_chain_of_changes_ends(store: FleetStore, database: Database, epoch: int) -> None:
+    """After a hundred changes a document is whole again."""
+    for second in range(103):
+        store.record_inputs(epoch, record(NOW + second * SECOND))
+    with database.read() as connection:
+        begins = connection.execute(
+            select(sql_function.substr(INPUTS.c.document, 1, 1)).order_by(INPUTS.c.at)
+        ).scalars()
+        assert [place for place, begin in enumerate(begins) if begin != b"+"] == [0, 101]
+
+
+def test_a_document_that_was_not_kept_is_no_base(store: FleetStore, database: Database, epoch: int) -> None:
+    """What a transaction wrote that failed is not counted on."""
+    inputs = KeptInputs()
+
+    def fail() -> None:
+        with database.lead(epoch) as connection:
+            inputs.keep(connection, record())
+            raise ConflictError("later")
+
+    with pytest.raises(ConflictError):
+        fail()
     with database.lead(epoch) as connection:
-        for second in range(4):
-            keep_inputs(connection, record(NOW + second * SECOND))
-        keep_inputs(connection, record(pool="other"))
+        inputs.keep(connection, record(NOW + SECOND))
+    assert [load_record(kept.document) for kept in store.kept_decisions("pool", 9)] == [record(NOW + SECOND)]
+
+
+def test_inputs_are_bounded(database: Database, store: FleetStore, epoch: int) -> None:
+    """Chains go a month after they began, and a pool's oldest when there are too many bytes; its newest stays."""
+    for second in range(4):
+        # Each store begins a chain, of two.
+        each = SqlFleetStore(database)
+        each.record_inputs(epoch, record(NOW + 2 * second * SECOND))
+        each.record_inputs(epoch, record(NOW + (2 * second + 1) * SECOND, waiting=8))
+    store.record_inputs(epoch, record(pool="other"))
 
     def kept(pool: str) -> list[int]:
         return [(each.at - NOW).seconds for each in store.kept_decisions(pool, 9)]
 
     with database.lead(epoch) as connection:
         prune_inputs(connection, NOW)
-    assert kept("pool") == [0, 1, 2, 3]
+        sizes = list(connection.execute(select(INPUTS.c.size).where(INPUTS.c.pool == "pool")).scalars())
+    assert kept("pool") == [0, 1, 2, 3, 4, 5, 6, 7]
     with database.lead(epoch) as connection:
-        size = len(zlib.compress(dump_record(record()), 1))
-        prune_inputs(connection, NOW, most_bytes=int(2.5 * size))
-    assert (kept("pool"), kept("other")) == ([2, 3], [0])
+        prune_inputs(connection, NOW, most_bytes=sum(sizes) * 5 // 8)
+    assert (kept("pool"), kept("other")) == ([4, 5, 6, 7], [0])
     store.prune(epoch, NOW + timedelta(days=40))
-    assert (kept("pool"), kept("other")) == ([3], [0])
+    assert (kept("pool"), kept("other")) == ([6, 7], [0])
 
 
 def test_boots_are_measured(store: FleetStore, epoch: int) -> None:
