@@ -76,7 +76,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "scheduler.cli.simulate", "commands", "Find the setting that serves an objective.", part="tune"
         ),
         "history": Command(
-            "scheduler.cli.simulate",
+            "scheduler.cli.history",
             "commands",
             "Write a pool's history, for `simulate` and `tune`.",
             part="history",

@@ -1,30 +1,29 @@
 """`millpond simulate`, `tune` and `history`: what a scaling policy would have done, before it does."""
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from scheduler.cli.connection import scheduler_of
-from scheduler.cli.group import DEFAULT_STACK, Stack, group, verbatim
+from scheduler.cli.group import group, verbatim
 from scheduler.cli.reports import groups_table, proposal_lines, report_table, reports_table
 from scheduler.cli.shared_options import with_options
 from scheduler.cli.simulated import ReplayOptions
 from scheduler.cli.tables import console, print_json
-from scheduler.errors import InvalidRequestError, NotFoundError
+from scheduler.errors import InvalidRequestError
 from scheduler.simulator.cases import Case, Engine, Judged, grid, run_case, run_cases
 from scheduler.simulator.objective import propose, read_objective
-from scheduler.simulator.pictures import check_target, draw_frontier, draw_timeline, save_picture
 from scheduler.simulator.policies.catalogue import KINDS, kind_of
-from scheduler.simulator.readers.history import record_history
 from scheduler.simulator.report import report
+from scheduler.simulator.targets import check_target
 from scheduler.simulator.workload import Workload
 from scheduler.simulator.world import World
 
@@ -92,7 +91,9 @@ def simulate(
             run = run_case(workload, world, cases[0], progress=moved)
         judged = [Judged(cases[0], report(run))]
         if picture is not None:
-            save_picture(picture, draw_timeline(run), f"{workload.name}: {cases[0].label}", [judged[0].report])
+            drawing = _drawing()
+            title = f"{workload.name}: {cases[0].label}"
+            drawing.save_picture(picture, drawing.draw_timeline(run), title, [judged[0].report])
     else:
         judged = _run_all(workload, world, cases, options.processes)
         if picture is not None:
@@ -137,19 +138,6 @@ def tune(
     page.print(reports_table(judged))
     for line in proposal_lines(wanted, proposal):
         page.print(line, markup=False, soft_wrap=True)
-
-
-@commands.command()
-def history(
-    pool: Annotated[str, typer.Argument(metavar="POOL", help="The pool's name.")],
-    stack: Stack = DEFAULT_STACK,
-) -> None:
-    """Write the history of a pool: its tasks' times and its nodes' boots, for `simulate` and `tune`."""
-    with scheduler_of(stack) as service:
-        if pool not in {view.name for view in service.list_pools()}:
-            raise NotFoundError(f"there is no pool {pool!r}; `millpond pool show` lists them")
-        for line in record_history(service, pool):
-            sys.stdout.write(line + "\n")
 
 
 def _split(
@@ -201,7 +189,13 @@ def _run_all(workload: Workload, world: World, cases: list[Case], processes: int
 def _draw_frontier(judged: list[Judged], workload: Workload, target: Path) -> None:
     title = f"{workload.name}: {len(judged)} settings by cost and wait"
     named = [replace(each.report, policy=each.case.label) for each in judged]
-    save_picture(target, draw_frontier(judged, title), title, named)
+    drawing = _drawing()
+    drawing.save_picture(target, drawing.draw_frontier(judged, title), title, named)
+
+
+def _drawing() -> Any:
+    """Load what draws when something is to be drawn: it takes longer than most replays."""
+    return importlib.import_module("scheduler.simulator.pictures")
 
 
 @contextmanager

@@ -10,11 +10,11 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 
-from scheduler.errors import InvalidRequestError
 from scheduler.simulator.cases import Judged, not_dominated
 from scheduler.simulator.quantities import span_text
 from scheduler.simulator.report import Report
 from scheduler.simulator.run import Run, Series, added_up
+from scheduler.simulator.targets import is_page, write_whole
 
 mpl.use("Agg")  # no display is needed
 
@@ -31,17 +31,7 @@ _ABOVE: dict[str, Any] = {
 
 def save_picture(target: Path, figure_bytes: bytes, title: str, reports: Sequence[Report]) -> None:
     """Write a PNG, or a page that needs nothing else, by the ending of the target's name."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.suffix == ".html":
-        target.write_text(_page(title, figure_bytes, reports), encoding="utf-8")
-    else:
-        target.write_bytes(figure_bytes)
-
-
-def check_target(target: Path) -> None:
-    """Refuse a name that says neither PNG nor HTML."""
-    if target.suffix not in {".png", ".html"}:
-        raise InvalidRequestError(f"{target}: a picture's name ends in .png or .html")
+    write_whole(target, _page(title, figure_bytes, reports).encode() if is_page(target) else figure_bytes)
 
 
 def draw_timeline(run: Run) -> bytes:

@@ -33,7 +33,7 @@ def test_one_run_is_reported_drawn_and_its_bad_lines_named(trace: Path, tmp_path
     picture = tmp_path / "run.png"
     code, out, err = run("simulate", "--trace", trace, "--policy", "queue-depth", "--picture", picture, "--json")
     assert code == 0
-    assert "work.csv: line 62: submit: 'x' is not a number" in err
+    assert "work.csv: line 62: submit: 'x' is neither a number" in err
     (judged,) = json.loads(out)
     assert judged["report"]["jobs"] == 60
     assert judged["report"]["unfinished"] == 0
