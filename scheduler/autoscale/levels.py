@@ -21,7 +21,9 @@ _HALF_LIFE = timedelta(days=7)
 _SINGLE, _GROWTH, _MOST = 32, 2 ** (1 / 8), 10_000_000
 
 # Each fall is kept by itself while there are no more than these: a level was not needed when its neighbour fell.
+# Beyond that, neighbours of one age but for a twentieth are taken together: from 5 s to 16 h these are 184 at most.
 MOST_FALLS = 256
+_ALIKE = 0.95
 
 
 def _tops() -> tuple[int, ...]:
@@ -97,10 +99,23 @@ def pauses_of(history: PoolHistory, level: int) -> Pauses | None:
 
 
 def _fallen(falls: tuple[Fall, ...], level: int, now: datetime) -> tuple[Fall, ...]:
-    """Have levels from this one down pause; where there are many falls, a band's levels pause together."""
-    if len(falls) >= MOST_FALLS and band_of(falls[-1].level) == band_of(level):
-        return (*falls[:-1], Fall(falls[-1].level, now))
-    return (*falls, Fall(level, now))
+    """Have levels from this one down pause."""
+    falls = (*falls, Fall(level, now))
+    return falls if len(falls) <= MOST_FALLS else _taken_together(falls, now)
+
+
+def _taken_together(falls: tuple[Fall, ...], now: datetime) -> tuple[Fall, ...]:
+    """Have neighbours that are almost as old pause together, from the later one's time: rather kept too long."""
+    fewer: list[Fall] = []
+    oldest = 0.0
+    for fall in falls:
+        age = (now - fall.at).total_seconds()
+        if fewer and max(age, _SHORTEST) >= _ALIKE * min(oldest, LONGEST_OF[-1]):
+            fewer[-1] = Fall(fewer[-1].level, fall.at)
+        else:
+            fewer.append(fall)
+            oldest = age
+    return tuple(fewer)
 
 
 def _risen(history: PoolHistory, demand: int, now: datetime) -> PoolHistory:

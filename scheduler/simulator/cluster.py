@@ -8,6 +8,8 @@ from heapq import heappush
 from typing import Any
 
 from scheduler.simulator.fitting import check_fits, pools_of, quotas_of
+from scheduler.simulator.flows import Flows
+from scheduler.simulator.interface import WorkView
 from scheduler.simulator.nodes import BOOTING, DRAINED, DRAINING, GONE, NodeSet, SimNode
 from scheduler.simulator.queues import JobQueue
 from scheduler.simulator.run import Series
@@ -24,7 +26,7 @@ Event = tuple[float, int, int, Callable[[Any, Any], None], Any, Any]
 class Cluster:
     """Every job and node of a replay. `now` is moved from outside; what is due later is put on `heap`."""
 
-    def __init__(self, workload: Workload, world: World, seed: int) -> None:
+    def __init__(self, workload: Workload, world: World, seed: int, *, tells_work: bool = False) -> None:
         count = len(workload)
         self.workload = workload
         self.world = world
@@ -62,6 +64,12 @@ class Cluster:
         self._nodes_of: dict[int, tuple[tuple[NodeSet, SimNode], ...]] = {}
         self._blockers = [len(after) for after in workload.after]
         self._followers = followers_of(workload.after)
+        # Kept only where somebody looks at it.
+        self._flows = (
+            Flows(workload, self.pool_of, len(world.pools), known_runs=world.known_runs)
+            if tells_work and workload.after
+            else None
+        )
         for each in self.sets:
             for _ in range(each.spec.initial):
                 self._come_up(each, each.add(0.0))
@@ -84,9 +92,13 @@ class Cluster:
         number = self.pool_of[job] if self.pool_of else 0
         queue = self.queues[number]
         queue.arrive(job)
+        if self._flows is not None:
+            self._flows.arrive(job)
         self.dispatch(number)
         if queue.most_waiting is not None and len(queue.waiting) > queue.most_waiting:
-            queue.turn_away()
+            turned_away = queue.turn_away()
+            if self._flows is not None:
+                self._flows.turn_away(turned_away)
             self.turned_away += 1
             self.remaining -= 1
             self.note(number)
@@ -145,6 +157,8 @@ class Cluster:
             self.start[job] = now
         self._began_at[job] = self.moved_at = now
         queue.begin(job, now)
+        if self._flows is not None:
+            self._flows.begin(job, now)
         self.schedule(now + self._run[job], ENDS, self._finish, job, self._attempt[job])
 
     def _finish(self, job: int, attempt: int) -> None:
@@ -154,6 +168,8 @@ class Cluster:
         number = self.pool_of[job] if self.pool_of else 0
         queue = self.queues[number]
         queue.finish(job, self._run[job])
+        if self._flows is not None:
+            self._flows.finish(job, self._run[job])
         self.end[job] = now
         self.last_finish = self.moved_at = now
         self.remaining -= 1
@@ -177,6 +193,10 @@ class Cluster:
                 node.idle_since = self.now
                 if node.retires:
                     each.remove(node, self.now)
+
+    def work_of(self, number: int) -> WorkView | None:
+        """Show what is known of a pool's workflows."""
+        return None if self._flows is None else self._flows.view(number)
 
     # Nodes.
 
@@ -230,6 +250,8 @@ class Cluster:
             each.totals.restarts += 1
             each.totals.lost_slot_seconds += (self.now - self._began_at[job]) * self._slots[job]
             queue.give_back(job)
+            if self._flows is not None:
+                self._flows.give_back(job)
             self._free(job, queue)
         self.note(each.pool)
 

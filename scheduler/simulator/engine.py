@@ -14,6 +14,7 @@ from scheduler.errors import InvalidRequestError
 from scheduler.simulator.cluster import APPLIES, ARRIVES, NEVER, Cluster
 from scheduler.simulator.interface import (
     NOTHING_TILL_SOMETHING_HAPPENS,
+    Detail,
     EachAlone,
     FleetPolicy,
     Observation,
@@ -62,7 +63,7 @@ class _Replay:
         seed: int,
         progress: Progress | None,
     ) -> None:
-        self._cluster = Cluster(workload, world, seed)
+        self._cluster = Cluster(workload, world, seed, tells_work=policy.detail >= Detail.WORK)
         self._policy = policy
         # A world's only group is asked about directly, which saves time.
         self._alone = alone
@@ -164,7 +165,7 @@ class _Replay:
         if self._alone is not None:
             each, queue = cluster.sets[0], cluster.queues[0]
             oldest = cluster.ready[queue.waiting[0]] if queue.waiting else None
-            seen = observe(each, queue, now, 0.0, self._detail, oldest)
+            seen = observe(each, queue, now, 0.0, self._detail, oldest, cluster.work_of(0))
             queue.forget()
             order, self._state = self._alone.decide(seen, self._state)
             again_at = self._obey(each, order)
@@ -177,9 +178,10 @@ class _Replay:
         cluster = self._cluster
         lag = cluster.world.lag
         oldest = [cluster.ready[queue.waiting[0]] if queue.waiting else None for queue in cluster.queues]
+        work = [cluster.work_of(number) for number in range(len(cluster.queues))]
         seen = tuple(
             [
-                observe(each, cluster.queues[each.pool], now, lag, self._detail, oldest[each.pool])
+                observe(each, cluster.queues[each.pool], now, lag, self._detail, oldest[each.pool], work[each.pool])
                 for each in cluster.sets
             ]
         )

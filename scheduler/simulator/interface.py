@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from scheduler.sketch import Expected
+
 State = TypeVar("State")
 
 
@@ -14,11 +16,13 @@ class Detail(IntEnum):
     COUNTS  numbers of nodes by phase
     AGES    since when each node boots or is idle, too
     NODES   every node, too
+    WORK    what is known of workflows, too, where jobs wait for others
     """
 
     COUNTS = 0
     AGES = 1
     NODES = 2
+    WORK = 3
 
 
 class NodeView(NamedTuple):
@@ -37,6 +41,47 @@ class NodeView(NamedTuple):
     used: int
 
 
+class StepView(NamedTuple):
+    """A step of a workflow; numbers are slots. Of jobs that are in no workflow, `workflow` is below 0.
+
+    times    what to expect of the run time of one
+    cohorts  when those that run began, each with how many
+    """
+
+    workflow: int
+    step: int
+    waiting: int
+    running: int
+    times: Expected
+    cohorts: tuple[tuple[float, int], ...]
+
+
+class ComingView(NamedTuple):
+    """A step whose jobs wait for nothing but jobs at hand: `behind` are these by step, each with how many of them."""
+
+    workflow: int
+    step: int
+    slots: int
+    times: Expected
+    behind: tuple[tuple[StepView, int], ...]
+
+
+class WorkView(NamedTuple):
+    """What a scheduler's store knows of a pool's work beyond its numbers.
+
+    steps             the greatest ones that have waiting or running jobs
+    waiting, running  slots of the others
+    times             what to expect of any of the pool's jobs
+    coming            what is about to become ready
+    """
+
+    steps: tuple[StepView, ...]
+    waiting: int
+    running: int
+    times: Expected
+    coming: tuple[ComingView, ...]
+
+
 class Observation(NamedTuple):
     """What a policy sees of a group of nodes and of the pool whose work it does. Times are seconds of the workload.
 
@@ -49,7 +94,8 @@ class Observation(NamedTuple):
     booting, idle, busy, draining   nodes by phase; those being drained are in none of the other three
     booting_since       when each booting node was asked for, oldest first (from `Detail.AGES` on)
     idle_since          since when each idle node is idle, longest idle first (from `Detail.AGES` on)
-    nodes               every node in order of its number (`Detail.NODES`)
+    nodes               every node in order of its number (from `Detail.NODES` on)
+    work                steps of workflows (`Detail.WORK`); None where no job of the workload waits for others
 
     Since the policy was last asked: jobs that became ready (`arrived`), run times of those that finished (`finished`,
     in order), how long boots took (`boots`), boots that failed, nodes that were taken away (`preempted`), and nodes
@@ -80,6 +126,7 @@ class Observation(NamedTuple):
     booting_since: tuple[float, ...] = ()
     idle_since: tuple[float, ...] = ()
     nodes: tuple[NodeView, ...] = ()
+    work: WorkView | None = None
 
     @property
     def up(self) -> int:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 
-from scheduler.simulator.interface import Detail, Observation
+from scheduler.simulator.interface import Detail, Observation, WorkView
 from scheduler.simulator.nodes import NodeSet
 from scheduler.simulator.queues import JobQueue
 
@@ -10,7 +10,13 @@ _NONE: tuple[float, ...] = ()
 
 
 def observe(
-    each: NodeSet, queue: JobQueue, now: float, lag: float, detail: Detail, oldest: float | None
+    each: NodeSet,
+    queue: JobQueue,
+    now: float,
+    lag: float,
+    detail: Detail,
+    oldest: float | None,
+    work: WorkView | None = None,
 ) -> Observation:
     """Show a group and its pool as they are, and begin to count anew what happens to the group."""
     booting = len(each.booting)
@@ -48,7 +54,8 @@ def observe(
         each.refused,
         since,
         tuple([node.idle_since for node in each.idle_nodes()]) if ages and each.idle else _NONE,
-        each.views() if detail is Detail.NODES else (),
+        each.views() if detail >= Detail.NODES else (),
+        work,
     )
     each.failed_boots = each.preempted = each.refused = 0
     return seen

@@ -48,12 +48,13 @@ class JobQueue:
         if self._known_runs:
             self._backlog += slots * self._estimate[job]
 
-    def turn_away(self) -> None:
-        """Have the last waiting job give up."""
+    def turn_away(self) -> int:
+        """Have the last waiting job give up, and give it."""
         job = self.waiting.pop()
         self.waiting_slots -= self._slots[job]
         if self._known_runs:
             self._backlog -= self._slots[job] * self._estimate[job]
+        return job
 
     def pop(self) -> int:
         """Give the first waiting job; `begin` it next."""

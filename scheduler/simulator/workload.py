@@ -24,13 +24,14 @@ class SimulatedJob:
     estimate: float | None = None
     recorded_wait: float | None = None
     pool: str = ""
+    work: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     """Jobs in order of submission, column by column. Time begins with the first of them.
 
-    `estimate`, `recorded_wait`, `after` and `pool` are empty where no job has any.
+    `estimate`, `recorded_wait`, `after`, `pool` and `work` are empty where no job has any.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Workload:
     recorded_wait: tuple[float | None, ...] = ()
     after: tuple[tuple[int, ...], ...] = ()
     pool: tuple[str, ...] = ()
+    work: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.submit)
@@ -92,6 +94,7 @@ def workload_of(name: str, jobs: Iterable[SimulatedJob]) -> Workload:
             else ()
         ),
         pool=tuple(job.pool for job in ordered) if any(job.pool for job in ordered) else (),
+        work=tuple(job.work for job in ordered) if any(job.work for job in ordered) else (),
     )
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from scheduler.policy import NO_LIMITS, Limits
+
 
 class Distribution(Protocol):
     """How long something takes."""
@@ -139,7 +141,10 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """At most so many nodes in these groups together, named `<pool>/<group>`."""
+    """At most so many nodes in these groups together, named `<pool>/<group>`: the cloud gives no more.
+
+    A policy finds out by being refused; `World.limits` is what ours is told beforehand.
+    """
 
     groups: tuple[str, ...]
     max_nodes: int
@@ -149,6 +154,7 @@ class Quota:
 class World:
     """Pools, and what they share.
 
+    limits     what our policy is told that the pools share: vCPUs by quota, and dollars an hour
     lag        how old what a policy sees is when its orders are carried out
     offset     when the first control interval begins
     known_runs whether policies are told the run times (estimates) of waiting jobs
@@ -159,6 +165,7 @@ class World:
 
     pools: tuple[Pool, ...] = (Pool(),)
     quotas: tuple[Quota, ...] = ()
+    limits: Limits = NO_LIMITS
     lag: float = 0.0
     offset: float = 0.0
     known_runs: bool = False

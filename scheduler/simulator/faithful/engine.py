@@ -153,7 +153,7 @@ class _Faithful:
                 self._queues,
                 self._blobs,
             ),
-            GivenSettings(simulated_settings(pools)),
+            GivenSettings(simulated_settings(pools, self._policy.limits)),
             self._pace,
             new_message_id=lambda: f"m{next(numbers):09d}",
             decide_on=self._watch,

@@ -8,6 +8,7 @@ from node_bootstrap.protocol import Outcome, TaskDefinition, TaskMessage, TaskRe
 from scheduler.errors import InvalidRequestError
 from scheduler.model import IndexRange, RetryPolicy, Step, TaskDependency
 from scheduler.simulator.faithful.node import Work
+from scheduler.simulator.workflows import WorkflowStep, is_workflow, joined, steps_of
 from scheduler.simulator.workload import Workload
 from scheduler.simulator.world import Dispatch, World
 
@@ -52,8 +53,8 @@ def submissions(workload: Workload, world: World) -> list[Submission]:
     default = world.pools[0].name
     pools = [name or default for name in workload.pool] or [default] * len(workload)
     made: list[Submission] = []
-    for members in _components(workload):
-        if len({(workload.submit[job], pools[job]) for job in members}) == 1:
+    for members in joined(workload):
+        if is_workflow(workload, members, pools):
             made.append(_submission(workload, world, members, pools[members[0]]))
         else:
             for job in members:
@@ -102,39 +103,13 @@ def _after(workload: Workload, job: int) -> tuple[int, ...]:
     return workload.after[job] if workload.after else ()
 
 
-def _components(workload: Workload) -> list[list[int]]:
-    """Give the jobs that are joined by waiting for each other, each with the lowest first."""
-    root = list(range(len(workload)))
-
-    def find(job: int) -> int:
-        while root[job] != job:
-            root[job] = root[root[job]]
-            job = root[job]
-        return job
-
-    for job, after in enumerate(workload.after):
-        for other in after:
-            first, second = sorted((find(job), find(other)))
-            root[second] = first
-    found: dict[int, list[int]] = defaultdict(list)
-    for job in range(len(workload)):
-        found[find(job)].append(job)
-    return list(found.values())
-
-
 def _submission(workload: Workload, world: World, members: list[int], pool: str) -> Submission:
-    alone = len(members) == 1
-    layers: dict[tuple[int, tuple[int, ...]], list[int]] = defaultdict(list)
-    depth: dict[int, int] = {}
-    for job in _in_order(workload, members):
-        after = () if alone else _after(workload, job)
-        depth[job] = 1 + max((depth[other] for other in after), default=0)
-        layers[depth[job], after].append(job)
+    found = [WorkflowStep((), (members[0],))] if len(members) == 1 else steps_of(workload, members)
     # Jobs whose run times are known beforehand each bring their own, so they share no step.
     groups = [
-        (after, part)
-        for (_, after), jobs in sorted(layers.items(), key=lambda item: (item[0][0], item[1][0]))
-        for part in ([[job] for job in jobs] if world.known_runs else [jobs])
+        (each.after, part)
+        for each in found
+        for part in ([(job,) for job in each.jobs] if world.known_runs else [each.jobs])
     ]
     place = {job: (f"s{step}", index) for step, (_, jobs) in enumerate(groups) for index, job in enumerate(jobs)}
     steps, first = [], 0
@@ -145,7 +120,7 @@ def _submission(workload: Workload, world: World, members: list[int], pool: str)
             needed[step].append(index)
         steps.append(
             Step(
-                TaskDefinition(f"s{number}", ("simulated",), first_task_id=first, task_count=len(jobs)),
+                TaskDefinition(f"s{number}", _command(workload, jobs[0]), first_task_id=first, task_count=len(jobs)),
                 retry=_PATIENT,
                 expected_task_seconds=_estimate(workload, jobs[0]) if world.known_runs else None,
                 depends_on_tasks=tuple(
@@ -159,24 +134,11 @@ def _submission(workload: Workload, world: World, members: list[int], pool: str)
     return Submission(f"job-{members[0]:08d}", pool, workload.submit[members[0]], tasks, tuple(steps))
 
 
+def _command(workload: Workload, job: int) -> tuple[str, ...]:
+    """Name the kind of work, which the scheduler knows a program by."""
+    return ("simulated", workload.work[job]) if workload.work and workload.work[job] else ("simulated",)
+
+
 def _estimate(workload: Workload, job: int) -> float:
     believed = workload.estimate[job] if workload.estimate else None
     return workload.run[job] if believed is None else believed
-
-
-def _in_order(workload: Workload, members: list[int]) -> list[int]:
-    """Give jobs with each after those that it waits for."""
-    if len(members) == 1:
-        return members
-    blockers = {job: len(_after(workload, job)) for job in members}
-    followers: dict[int, list[int]] = defaultdict(list)
-    for job in members:
-        for other in _after(workload, job):
-            followers[other].append(job)
-    ordered = [job for job in members if not blockers[job]]
-    for job in ordered:
-        for follower in followers[job]:
-            blockers[follower] -= 1
-            if not blockers[follower]:
-                ordered.append(follower)
-    return ordered

@@ -1,10 +1,11 @@
 """A deployment in memory: its settings, and where the controller finds them."""
 
+from scheduler.policy import NO_LIMITS, Limits
 from scheduler.settings import PoolSettings, SchedulerSettings
 
 
-def simulated_settings(pools: tuple[PoolSettings, ...]) -> SchedulerSettings:
-    """Give the settings that `pulumi up` would have published for these pools."""
+def simulated_settings(pools: tuple[PoolSettings, ...], limits: Limits = NO_LIMITS) -> SchedulerSettings:
+    """Give the settings that `pulumi up` would have published for these pools and what they share."""
     return SchedulerSettings(
         environment="simulation",
         subscription_id="00000000-0000-0000-0000-000000000000",
@@ -15,6 +16,7 @@ def simulated_settings(pools: tuple[PoolSettings, ...]) -> SchedulerSettings:
         queue_endpoint="https://queue.example/",
         storage_account="account",
         pools=pools,
+        limits=limits,
     )
 
 

@@ -1,7 +1,7 @@
 """The policies by name, each with its settings and their defaults; a new one is a line here."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, cast
@@ -62,13 +62,15 @@ _RULES = ScalingPolicy()
 _OWN_DEFAULTS: dict[str, Scalar] = {
     field.name: _scalar(getattr(_RULES, field.name)) for field in fields(ScalingPolicy) if field.name != "max_nodes"
 }
+# How ours is replayed, which is no rule of a pool.
+_OF_THE_REPLAY: Mapping[str, Scalar] = MappingProxyType({"interval": 5.0, "foresight": True})
 
 
 def _own(world: World, settings: Mapping[str, Scalar]) -> AnyPolicy:
     interval = cast("float", settings["interval"])
-    common = {name: value for name, value in settings.items() if name != "interval"}
+    common = {name: value for name, value in settings.items() if name not in _OF_THE_REPLAY}
     rules = {pool.name: _rules(pool, common) for pool in world.pools}
-    return replace(own_policy(world, rules[world.pools[0].name], interval=interval), policies=rules)
+    return own_policy(world, rules, interval=interval, foresight=bool(settings["foresight"]))
 
 
 def _rules(pool: Pool, common: Mapping[str, Scalar]) -> ScalingPolicy:
@@ -152,7 +154,7 @@ KINDS: tuple[PolicyKind, ...] = (
     PolicyKind(
         "millpond",
         "ours, as the scheduler runs it: work begun within an acceptable wait",
-        MappingProxyType({"interval": 5.0, **_OWN_DEFAULTS}),
+        MappingProxyType({**_OF_THE_REPLAY, **_OWN_DEFAULTS}),
         _own,
         MappingProxyType(
             {

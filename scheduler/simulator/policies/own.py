@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from statistics import median_high
 
@@ -17,11 +17,11 @@ from scheduler.autoscale.plan import Action, Drain, GroupFleet, GroupHistory, Ho
 from scheduler.dispatch.run_times import POOL_SPAN, moving_mean
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, PoolDemand
-from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
+from scheduler.policy import NO_LIMITS, UNMEASURED_BOOT, Limits, ScalingPolicy
 from scheduler.simulator.interface import Detail, NodeView, Observation, Orders
+from scheduler.simulator.policies.seen_work import demand_of, instant, seconds
 from scheduler.simulator.world import World
 
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 # As many as the scheduler's store takes the median of.
 _NEWEST_BOOTS = 9
 _PHASES = {
@@ -48,7 +48,7 @@ class OwnPolicy:
 
     A task is a slot of a job, as the runner counts them. What was asked for is listed at once. With `skips` it is not
     asked again before something happens, or before the next time at which one of its deadlines passes: the answer
-    would be the same (the tests compare both ways).
+    would be the same (the tests compare both ways). Without `foresight` it is not told what is to come.
     """
 
     groups: tuple[NodeGroup, ...]
@@ -56,7 +56,9 @@ class OwnPolicy:
     interval: float | None = 5.0
     skips: bool = True
     name: str = "millpond"
-    detail: Detail = Detail.NODES
+    detail: Detail = Detail.WORK
+    foresight: bool = True
+    limits: Limits = NO_LIMITS
 
     def start(self) -> OwnState:
         """Begin without any history."""
@@ -64,7 +66,7 @@ class OwnPolicy:
 
     def decide_all(self, seen: tuple[Observation, ...], state: OwnState) -> tuple[tuple[Orders, ...], OwnState]:
         """Decide as the controller does, and give its actions as orders."""
-        now = _instant(seen[0].now)
+        now = instant(seen[0].now)
         pools = {group.key.pool: one for group, one in zip(self.groups, seen, strict=True)}
         means = dict(state.mean_run)
         for pool, one in pools.items():
@@ -81,17 +83,18 @@ class OwnPolicy:
             for group, one in zip(self.groups, seen, strict=True)
         }
         fleet = tuple([_fleet(group, one) for group, one in zip(self.groups, seen, strict=True)])
-        demand = {pool: _demand(one, means.get(pool)) for pool, one in pools.items()}
+        demand = {pool: self._demand(pool, one, means) for pool, one in pools.items()}
         learned = {
             pool: observed(state.learned.get(pool, PoolHistory()), one.active_tasks + one.running_tasks, now)
             for pool, one in demand.items()
         }
-        plan = decide(self.policies, demand, fleet, histories, now, learned=learned)
+        plan = decide(self.policies, demand, fleet, histories, now, learned=learned, limits=self.limits)
         actions: dict[GroupKey, list[Action]] = {group.key: [] for group in self.groups}
         for action in plan.actions:
             actions[action.group].append(action)
             if isinstance(action, ScaleOut):
                 histories[action.group] = replace(histories[action.group], ordered_at=now)
+        wakes = self.skips and not any(one.foreseen for one in demand.values())
         slots = Counter[str]()
         for group, one in zip(self.groups, seen, strict=True):
             slots[group.key.pool] += one.alive * group.task_slots
@@ -99,19 +102,23 @@ class OwnPolicy:
             [
                 _orders(
                     actions[group.key],
-                    self._again_at(group, one, histories[group.key], learned[group.key.pool], slots[group.key.pool]),
+                    self._again_at(group, one, histories[group.key], learned[group.key.pool], slots[group.key.pool])
+                    if wakes
+                    else None,
                 )
                 for group, one in zip(self.groups, seen, strict=True)
             ]
         )
         return orders, OwnState(histories, means, boots, learned)
 
+    def _demand(self, pool: str, seen: Observation, means: Mapping[str, tuple[float, int]]) -> PoolDemand:
+        mean = means[pool][0] if pool in means else None
+        return demand_of(seen, mean, foresight=self.foresight)
+
     def _again_at(
         self, group: NodeGroup, seen: Observation, history: GroupHistory, learned: PoolHistory, slots: int
     ) -> float | None:
         """Give the first time at which a deadline passes that the decision looks at."""
-        if not self.skips:
-            return None
         policy = self.policies[group.key.pool]
         if policy.max_step_out is not None or policy.max_step_out_per_minute is not None:
             return None  # what a step holds back is asked for in the next one
@@ -119,9 +126,9 @@ class OwnPolicy:
         times: list[float] = []
         if seen.idle_since:
             # Of a group's idle nodes the longest idle goes first, and the others are looked at once it has gone.
-            since = _instant(seen.idle_since[0])
+            since = instant(seen.idle_since[0])
             keeping = Keeping(policy, learned, history.boot_time)
-            times.append(_seconds(keeping.until(since, slots - group.task_slots + 1)))
+            times.append(seconds(keeping.until(since, slots - group.task_slots + 1)))
         times += [since + boot for since in seen.booting_since]
         times += [node.requested_at + boot for node in seen.nodes if node.phase == "draining" and node.ready_at is None]
         if seen.oldest_waiting_at is not None:
@@ -130,19 +137,26 @@ class OwnPolicy:
             horizon = (history.boot_time or UNMEASURED_BOOT).total_seconds()
             times += [math.nextafter(overdue_at - ahead, math.inf) for ahead in (0.0, horizon)]
         if history.refused_at is not None and history.refused_kind is not None:
-            times.append(_seconds(history.refused_at + back_off(history.refused_kind, history.refusals)))
-        edge = next_edge(policy, boot_ahead(policy, (history.boot_time,)), _instant(seen.now))
+            times.append(seconds(history.refused_at + back_off(history.refused_kind, history.refusals)))
+        edge = next_edge(policy, boot_ahead(policy, (history.boot_time,)), instant(seen.now))
         if edge is not None:
-            times.append(_seconds(edge))
+            times.append(seconds(edge))
         if history.failed_boot_at is not None:
-            times.append(_seconds(history.failed_boot_at + policy.boot_deadline))
+            times.append(seconds(history.failed_boot_at + policy.boot_deadline))
         return min((at for at in times if at > seen.now), default=math.inf)
 
 
 def own_policy(
-    world: World, policy: ScalingPolicy, *, interval: float = 5.0, name: str = "millpond", skips: bool = True
+    world: World,
+    rules: ScalingPolicy | Mapping[str, ScalingPolicy],
+    *,
+    interval: float = 5.0,
+    name: str = "millpond",
+    skips: bool = True,
+    foresight: bool = True,
 ) -> OwnPolicy:
-    """Make our policy for a world, the same rules for each of its pools."""
+    """Make our policy for a world: the same rules for each of its pools, or each pool's own."""
+    policies = {pool.name: rules if isinstance(rules, ScalingPolicy) else rules[pool.name] for pool in world.pools}
     groups = tuple(
         NodeGroup(
             key=GroupKey(pool.name, group.name, "simulated"),
@@ -151,21 +165,11 @@ def own_policy(
             vm_size=group.vm_size,
             priority=GroupPriority.SPOT if group.spot else GroupPriority.REGULAR,
             task_slots=group.slots,
-            max_nodes=policy.max_nodes if group.max_nodes is None else group.max_nodes,
+            max_nodes=policies[pool.name].max_nodes if group.max_nodes is None else group.max_nodes,
         )
         for pool, group in world.groups
     )
-    return OwnPolicy(groups, {pool.name: policy for pool in world.pools}, interval, skips, name)
-
-
-def _demand(seen: Observation, mean: tuple[float, int] | None) -> PoolDemand:
-    oldest = None if seen.oldest_waiting_at is None else _instant(seen.oldest_waiting_at)
-    return PoolDemand(
-        active_tasks=seen.waiting_slots,
-        running_tasks=seen.running_slots,
-        mean_task_seconds=None if mean is None else mean[0],
-        oldest_active_at=oldest,
-    )
+    return OwnPolicy(groups, policies, interval, skips, name, foresight=foresight, limits=world.limits)
 
 
 def _fleet(group: NodeGroup, seen: Observation) -> GroupFleet:
@@ -182,7 +186,7 @@ def _converter(group: NodeGroup) -> Callable[[NodeView], Node]:
 def _node(group: NodeGroup, view: NodeView) -> Node:
     # Names sort as numbers do, so that the order of nodes is that in which they were asked for.
     node_id = f"{group.scale_set}_{view.number:08d}"
-    ready_at = None if view.ready_at is None else _instant(view.ready_at)
+    ready_at = None if view.ready_at is None else instant(view.ready_at)
     return Node(
         node_id=node_id,
         group=group.key,
@@ -190,10 +194,10 @@ def _node(group: NodeGroup, view: NodeView) -> Node:
         phase=_PHASES[view.phase],
         control_number=1,
         incarnation=None if ready_at is None else node_id,
-        first_seen_at=_instant(view.requested_at),
+        first_seen_at=instant(view.requested_at),
         ready_at=ready_at,
         status_at=ready_at,
-        idle_since=None if view.idle_since is None else _instant(view.idle_since),
+        idle_since=None if view.idle_since is None else instant(view.idle_since),
         held=("job",) * view.used,
     )
 
@@ -211,7 +215,7 @@ def _happened(history: GroupHistory, seen: Observation, boots: tuple[float, ...]
         refusals = history.refusals + 1
         return replace(history, refused_at=now, refused_kind=kind, refused_message="no capacity", refusals=refusals)
     if seen.booting and history.refused_at is not None and history.ordered_at is not None:
-        given_since = any(since > _seconds(history.refused_at) for since in seen.booting_since)
+        given_since = any(since > seconds(history.refused_at) for since in seen.booting_since)
         if given_since:
             history = replace(history, refused_at=None, refused_kind=None, refused_message="", refusals=0)
     return history
@@ -239,12 +243,3 @@ def _orders(actions: list[Action], again_at: float | None) -> Orders:
 
 def _numbers(names: tuple[str, ...]) -> tuple[int, ...]:
     return tuple([int(name.rpartition("_")[2]) for name in names])
-
-
-@lru_cache(maxsize=65536)
-def _instant(seconds: float) -> datetime:
-    return EPOCH + timedelta(seconds=seconds)
-
-
-def _seconds(instant: datetime) -> float:
-    return (instant - EPOCH).total_seconds()

@@ -1,8 +1,8 @@
 """Jobs as comma-separated values: a heading and a line for each job.
 
 Columns, in any order, others are ignored: `submit_s` and `run_s` (seconds), and if there are `cores` or `slots`,
-`estimate_s`, `recorded_wait_s`, `pool`, `id` (any text) and `after` (ids, separated by spaces). Submissions may be
-dates (ISO 8601; UTC where none is said). Semicolons or tabs may stand for the commas.
+`estimate_s`, `recorded_wait_s`, `pool`, `id` (any text), `after` (ids, separated by spaces) and `work` (of what kind).
+Submissions may be dates (ISO 8601; UTC where none is said). Semicolons or tabs may stand for the commas.
 """
 
 import csv
@@ -18,7 +18,7 @@ from scheduler.simulator.workload import SimulatedJob
 _NAMES = {
     "submit_s": "submit", "submit": "submit", "run_s": "run", "run": "run", "cores": "slots", "slots": "slots",
     "estimate_s": "estimate", "estimate": "estimate", "recorded_wait_s": "wait", "pool": "pool", "id": "id",
-    "after": "after",
+    "after": "after", "work": "work",
 }  # fmt: skip
 
 # Of a heading, in a message.
@@ -48,7 +48,7 @@ def _columns(name: str, heading: list[str]) -> dict[str, int]:
         shown = found if len(found) <= _SHOWN else f"{found[:_SHOWN]}..."
         raise InvalidRequestError(
             f"{name}: line 1: the column {missing[0]}_s is missing; a table's first line names its columns, submit_s"
-            f" and run_s, and it may have slots, estimate_s, pool, id and after; this one has {shown!r}"
+            f" and run_s, and it may have slots, estimate_s, pool, id, after and work; this one has {shown!r}"
         )
     return columns
 
@@ -90,8 +90,8 @@ def _job(fields: dict[str, str]) -> SimulatedJob | None:
         raise ValueError(f"{slots:g} slots: it must be a whole number")
     estimate = _number(fields, "estimate") if fields.get("estimate") else None
     wait = _number(fields, "wait") if fields.get("wait") else None
-    pool = fields.get("pool", "")
-    return SimulatedJob(submit, run, int(slots), estimate=estimate, recorded_wait=wait, pool=pool)
+    pool, work = fields.get("pool", ""), fields.get("work", "")
+    return SimulatedJob(submit, run, int(slots), estimate=estimate, recorded_wait=wait, pool=pool, work=work)
 
 
 def _submission(text: str) -> float:

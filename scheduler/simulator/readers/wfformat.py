@@ -49,8 +49,15 @@ def read_wfformat(name: str, text: str) -> Reading:
         unknown = [parent for parent in parents if parent not in places]
         problems += [Problem(lines.of(identity), f"task {identity!r} waits for {one!r}, not there") for one in unknown]
         after = tuple(places[parent] for parent in parents if parent in places)
-        jobs.append(SimulatedJob(0.0, max(run, 1e-9), after=after))
+        jobs.append(SimulatedJob(0.0, max(run, 1e-9), after=after, work=_program(executed[identity])))
     return reading_of(name, jobs, problems, 0)
+
+
+def _program(task: dict[str, Any]) -> str:
+    """Name the kind of work by the program that the task ran, where that was recorded."""
+    command = task.get("command")
+    program = command.get("program") if isinstance(command, dict) else None
+    return program if isinstance(program, str) else ""
 
 
 class _Lines:

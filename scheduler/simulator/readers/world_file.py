@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from scheduler.catalog import VM_SIZES
 from scheduler.errors import InvalidRequestError
+from scheduler.policy import NO_LIMITS, Limits
 from scheduler.simulator.fitting import quotas_of
 from scheduler.simulator.quantities import Scalar, seconds_of
 from scheduler.simulator.world import (
@@ -75,6 +76,7 @@ def read_world(path: Path, *, spread: bool = False, boots: tuple[float, ...] = (
     world = World(
         pools=tuple(pool.made(measured, spread=spread) for pool in found.pools),
         quotas=tuple(Quota(quota.groups, quota.max_nodes) for quota in found.quotas),
+        limits=found.limits.made(),
         lag=found.lag,
         known_runs=known_runs,
     )
@@ -189,9 +191,19 @@ class _Quota(_Part):
     max_nodes: Annotated[int, Field(ge=0)]
 
 
+class _Limits(_Part):
+    quota: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    budget_per_hour: Annotated[float, Field(ge=0)] | None = None
+
+    def made(self) -> Limits:
+        """Make the limits that our policy is told."""
+        return Limits(self.quota, self.budget_per_hour) if self.model_fields_set else NO_LIMITS
+
+
 class _World(_Part):
     pools: Annotated[tuple[_Pool, ...], Field(min_length=1), AfterValidator(_differ)]
     quotas: tuple[_Quota, ...] = ()
+    limits: _Limits = _Limits()
     lag: Span = 0.0
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from scheduler.catalog import VM_SIZES
 from scheduler.errors import InvalidRequestError
+from scheduler.policy import Limits
 from scheduler.simulator.readers.world_file import distribution_of, read_world
 from scheduler.simulator.world import (
     Dispatch,
@@ -55,6 +56,10 @@ name = "short"
 [[quotas]]
 groups = ["render/spot", "short/nodes"]
 max_nodes = 9
+
+[limits]
+quota = { lowPriorityCores = 16 }
+budget_per_hour = 2.5
 """
 
 
@@ -98,6 +103,7 @@ def test_everything_that_a_world_can_do_can_be_written(tmp_path: Path) -> None:
     wanted = World(
         (render, Pool("short", (nodes,), spread=True)),
         (Quota(("render/spot", "short/nodes"), 9),),
+        Limits({"lowPriorityCores": 16}, 2.5),
         lag=10.0,
         known_runs=True,
     )
