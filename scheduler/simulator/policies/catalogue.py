@@ -158,8 +158,8 @@ KINDS: tuple[PolicyKind, ...] = (
         _own,
         MappingProxyType(
             {
-                "acceptable_wait": (1.0, 60.0, 180.0, 300.0, 600.0, 1200.0, 2400.0),
-                "idle_timeout": (30.0, 120.0, 300.0, 900.0),
+                "acceptable_wait": ("1min", "5min", "30min"),
+                "waiting_cost": (0.1, 0.3, 1.0, 3.0, 10.0),
             }
         ),
     ),
