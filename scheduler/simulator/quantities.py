@@ -30,7 +30,9 @@ def span_text(seconds: float) -> str:
         return f"{seconds:.3g} s"
     if seconds < 7200:  # noqa: PLR2004
         return f"{seconds / 60:.3g} min"
-    return f"{seconds / 3600:.3g} h"
+    if seconds < 360000:  # noqa: PLR2004
+        return f"{seconds / 3600:.3g} h"
+    return f"{seconds / 86400:,.1f} d"
 
 
 def typed(name: str, text: str, default: Scalar) -> Scalar:
