@@ -75,11 +75,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "simulate": Command(
             "scheduler.cli.simulate", "commands", "Replay a workload through scaling policies.", part="simulate"
         ),
-        "tune": Command(
-            "scheduler.cli.simulate", "commands", "Find the setting that serves an objective.", part="tune"
-        ),
+        "tune": Command("scheduler.cli.tune", "commands", "Find the setting that serves an objective.", part="tune"),
         "history": Command(
-            "scheduler.cli.simulate",
+            "scheduler.cli.history",
             "commands",
             "Write a pool's history, for `simulate` and `tune`.",
             part="history",

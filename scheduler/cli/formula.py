@@ -16,7 +16,7 @@ from scheduler.cli.formula_files import (
     read_text,
     read_time,
 )
-from scheduler.cli.group import FAILED, AsJson, group
+from scheduler.cli.group import FAILED, AsJson, examples, group
 from scheduler.cli.reports import history_note, regret_table
 from scheduler.cli.tables import console, print_json
 from scheduler.formula.check import read
@@ -54,7 +54,13 @@ DialectChanges = Annotated[
 Slots = Annotated[int | None, typer.Option("--slots", min=1, help="Task slots of a node (taskSlotsPerNode).")]
 
 
-@formula.command()
+@formula.command(
+    epilog=examples(
+        "millpond formula check pool.txt",
+        "echo 'a = 7 % 3;' | millpond formula check",
+        "millpond formula check pool.txt --dialect exponents=true --json",
+    )
+)
 def check(file: File = STDIN, dialect: DialectChanges = None, as_json: AsJson = False) -> None:
     """Say whether Azure would take a formula: every error with its line, a caret, and what to write instead."""
     text = read_text(file)
@@ -65,7 +71,13 @@ def check(file: File = STDIN, dialect: DialectChanges = None, as_json: AsJson = 
         typer.echo(f"good: {len(tree.statements)} of at most 100 statements, {len(text.encode())} of 8192 bytes")
 
 
-@formula.command(name="lint")
+@formula.command(
+    name="lint",
+    epilog=examples(
+        "millpond formula lint pool.txt --slots 4",
+        "millpond formula compile scaling.yaml | millpond formula lint",
+    ),
+)
 def lint_formula(
     file: File = STDIN, slots: Slots = None, dialect: DialectChanges = None, as_json: AsJson = False
 ) -> None:
@@ -86,7 +98,13 @@ def lint_formula(
         raise typer.Exit(FAILED)
 
 
-@formula.command(name="eval")
+@formula.command(
+    name="eval",
+    epilog=examples(
+        "millpond formula eval pool.txt                                 a new pool, without samples",
+        "millpond formula eval pool.txt --samples yesterday.csv --dedicated 4 --slots 2 --lag 2",
+    ),
+)
 def evaluate_formula(  # noqa: PLR0917  options of a command
     file: File = STDIN,
     samples: Annotated[
@@ -115,10 +133,7 @@ def evaluate_formula(  # noqa: PLR0917  options of a command
     dialect: DialectChanges = None,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate a formula as Azure would, and print the result string or the error in the service's form.
-
-    millpond formula eval pool.txt --samples yesterday.csv --dedicated 4 --slots 2 --lag 2
-    """
+    """Evaluate a formula as Azure would, and print the result string or the error in the service's form."""
     changes = [*(dialect or []), *([] if lag is None else [f"lag={lag}"])]
     settings = read_dialect(changes)
     text = read_text(file)
@@ -142,7 +157,13 @@ def evaluate_formula(  # noqa: PLR0917  options of a command
         raise typer.Exit(FAILED)
 
 
-@formula.command(name="compile")
+@formula.command(
+    name="compile",
+    epilog=examples(
+        "millpond formula compile scaling.yaml --set max_nodes=40 --slots 4 > pool.txt",
+        "millpond formula compile scaling.yaml --regret render.jsonl --boot 4min > pool.txt",
+    ),
+)
 def compile_formula(
     file: Annotated[
         str | None,

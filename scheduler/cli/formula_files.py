@@ -49,6 +49,8 @@ def read_samples(path: str | None, now: datetime | None) -> tuple[dict[str, Metr
     text = read_text(path)
     try:
         points = _from_json(json.loads(text)) if text.lstrip().startswith("{") else _from_csv(text)
+    except RecursionError as error:
+        raise InvalidRequestError(f"{path}: its brackets are nested too deep") from error
     except (ValueError, csv.Error) as error:
         raise InvalidRequestError(f"{path}: {error}") from error
     times = [at for metric in points.values() for at, _ in metric if at is not None]

@@ -1,5 +1,6 @@
 """What every command group shares: exit codes, errors told in one place, options that many commands have."""
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -37,6 +38,7 @@ Stack = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 DEFAULT_STACK = "local"
 
+_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -57,6 +59,12 @@ class CommandGroup(TyperGroup):
             # Whoever read our output has enough: `millpond job list | head`.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(SUCCESS) from None
+        except OSError as error:
+            if error.errno not in _DISK_IS_FULL:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            typer.echo(f"error: the output cannot be written: {error.strerror}", err=True)
+            raise typer.Exit(USAGE) from error
 
 
 def exit_code_of(error: MillpondError) -> int:

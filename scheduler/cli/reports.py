@@ -7,11 +7,12 @@ from rich.table import Table
 from rich.text import Text
 
 from scheduler.simulator.cases import Judged, not_dominated
-from scheduler.simulator.objective import Objective, Proposal
+from scheduler.simulator.objective import Objective
 from scheduler.simulator.quantities import span_text
 from scheduler.simulator.readers.reading import Reading
 from scheduler.simulator.regret import Regret
 from scheduler.simulator.report import GroupReport, Report
+from scheduler.simulator.tuning import Spells, monthly
 
 
 def report_table(judged: Judged) -> Table:
@@ -147,18 +148,97 @@ def _waits(report: Report) -> tuple[float, float, float]:
     return report.waits.mean, report.waits.p95, report.waits.max
 
 
-def proposal_lines(objective: Objective, proposal: Proposal) -> tuple[str, ...]:
-    """Say what is proposed, and whether it keeps the objective."""
-    best = proposal.best
+def tuned_table(
+    objective: Objective, today: Judged, best: Judged, around: Sequence[Judged], held_back: Sequence[Judged]
+) -> Table:
+    """Lay out what a pool has today, what is proposed and what lies around it: on the whole history, and held back."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("settings", overflow="fold")
+    for heading in ("node-hours", "USD", "USD in 30 days", "mean wait", "p95", "max", "starts"):
+        table.add_column(heading, justify="right")
+    if held_back:
+        table.add_column(f"held back: {objective}")
+    names = ("today", "PROPOSED", *("around it" for _ in around))
+    for place, (name, each) in enumerate(zip(names, (today, best, *around), strict=True)):
+        report, waits = each.report, each.report.waits
+        cells: list[str | Text] = [
+            Text(name),
+            Text(_settings(each) or "the defaults"),
+            f"{report.node_hours:,.1f}",
+            f"{report.usd:,.2f}",
+            f"{monthly(report.usd, report.span_hours):,.2f}",
+            *(span_text(wait) for wait in (waits.mean, waits.p95, waits.max)),
+            f"{report.node_starts:,}",
+        ]
+        if held_back:
+            value = objective.value(held_back[place].report)
+            cells.append(f"{'kept' if value <= objective.most else 'NOT KEPT'}, {objective.text(value)}")
+        table.add_row(*cells, style="bold" if name == "PROPOSED" else None)
+    return table
+
+
+def proposal_lines(
+    objective: Objective,
+    kept: bool,
+    best: Judged,
+    today: Judged,
+    held_back: Sequence[Judged],
+    spells: Spells | None,
+    settings: str,
+    tried: int,
+) -> tuple[str, ...]:
+    """Say what is proposed, what it costs beside today's, how sure that is, and what to paste where."""
     value = objective.value(best.report)
-    reached = span_text(value) if objective.number not in {"node_hours", "usd"} else f"{value:,.1f}"
-    settings = " ".join(f"{name}={value}" for name, value in best.case.settings)
-    if proposal.kept:
-        verdict = f"{objective}: kept with {settings} ({reached})"
+    if not kept:
+        verdict = f"KEPT BY NONE of {tried} settings; {_settings(best)} comes nearest"
+    elif value <= objective.most:
+        verdict = f"kept with {_settings(best)}"
     else:
-        verdict = f"{objective}: kept by none of the settings; {settings} comes nearest ({reached})"
-    cost = f"{best.report.node_hours:,.1f} node-hours, mean wait {span_text(best.report.waits.mean)}"
-    return verdict, f"it would have cost {cost}"
+        verdict = f"kept with {_settings(best)} on the part that was searched, NOT ON THE WHOLE"
+    lines = [f"{objective}: {verdict} ({objective.text(value)} on the whole history)"]
+    if not kept:
+        lines.append(_advice(objective, best))
+    saved = today.report.usd - best.report.usd
+    part = f", {abs(saved) / today.report.usd:.0%}" if today.report.usd else ""
+    month = monthly(best.report.usd, best.report.span_hours)
+    longer = best.report.waits.mean - today.report.waits.mean
+    lines.append(
+        f"expected: {best.report.node_hours:,.1f} node-hours, about {month:,.2f} USD in 30 days; against today"
+        f" {abs(saved):,.2f} USD {'less' if saved >= 0 else 'more'}{part}, mean wait {span_text(abs(longer))}"
+        f" {'longer' if longer > 0 else 'shorter'}"
+    )
+    lines.append(_sureness(objective, held_back, spells))
+    if settings:
+        text = "\n".join(f"      {line}" for line in settings.splitlines())
+        lines.append(f"to paste at the pool in Pulumi.<stack>.yaml:\n{text}")
+    return tuple(lines)
+
+
+def _settings(judged: Judged) -> str:
+    return " ".join(f"{name}={value}" for name, value in judged.case.settings)
+
+
+def _advice(objective: Objective, best: Judged) -> str:
+    if objective.bounds_cost:
+        gap = best.report.gap
+        least = "" if gap is None else f" (the run times alone are {gap.work_hours:,.1f} node-hours)"
+        return f"what would help: a dearer bound{least}, nodes of more slots, or Spot"
+    return "what would help: a longer wait, nodes that boot faster (--boot), more of them (--max-nodes, if it binds)"
+
+
+def _sureness(objective: Objective, held_back: Sequence[Judged], spells: Spells | None) -> str:
+    said = []
+    if len(held_back) > 1:
+        value = objective.value(held_back[1].report)
+        verdict = "kept" if value <= objective.most else "NOT KEPT: the work there was another"
+        said.append(f"found on the first two thirds; on the third held back {objective.text(value)}, {verdict}")
+    else:
+        said.append("the history is too short to hold a part back: it fits what was, and what comes may differ")
+    if spells is not None and spells.count > 1:
+        worst = span_text(spells.worst)
+        said.append(f"kept in {spells.kept} of {spells.count} {spells.unit}s with work, {worst} in the worst")
+    return f"how sure: {'; '.join(said)}"
 
 
 def history_note(reading: Reading, shown: int) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from scheduler.simulator.readers.reading import Reading
 from scheduler.simulator.readers.trace import read_trace
 from scheduler.simulator.readers.world_file import distribution_of, price_of, read_world
 from scheduler.simulator.workload import Workload
-from scheduler.simulator.world import Dispatch, Exponential, Fixed, Group, Measured, Pool, World
+from scheduler.simulator.world import Dispatch, Distribution, Exponential, Fixed, Group, Measured, Pool, World
 
 _DEFAULT_BOOT = 240.0
 _DEFAULT_SIZE = "Standard_D2s_v5"
@@ -47,7 +47,7 @@ class ReplayOptions:
         None
     )
     initial: Annotated[
-        int | None, typer.Option("--initial", min=0, help="Nodes that are up at the start. Default: none.")
+        int | None, typer.Option("--initial", min=0, max=100_000, help="Nodes that are up at the start. Default: none.")
     ] = None
     vm_size: Annotated[
         str | None, typer.Option("--vm-size", help=f"For the price, by the catalogue. Default: {_DEFAULT_SIZE}.")
@@ -117,7 +117,7 @@ class ReplayOptions:
             max_nodes=self.max_nodes,
             boot=measured if self.boot is None else distribution_of(self.boot),
             boot_failure=self.boot_failure or 0.0,
-            lifetime=None if self.lifetime is None else Exponential(seconds_of(self.lifetime)),
+            lifetime=None if self.lifetime is None else _lifetime(self.lifetime),
             initial=self.initial or 0,
             usd_per_hour=price_of(vm_size, spot=self.spot),
             vm_size=vm_size,
@@ -139,3 +139,10 @@ class ReplayOptions:
             "--dispatch": self.dispatch,
             "--lag": self.lag,
         }
+
+
+def _lifetime(text: str) -> Distribution:
+    seconds = seconds_of(text)
+    if seconds < 1:
+        raise InvalidRequestError(f"--lifetime {text}: a node stays for at least a second")
+    return Exponential(seconds)

@@ -26,10 +26,16 @@ def print_json(value: object) -> None:
 
 def console(*, stderr: bool = False) -> Console:
     """Make the console that people read; output into a pipe is not cut at the width of a terminal."""
-    made = Console(highlight=False, stderr=stderr)
+    made = _Page(highlight=False, stderr=stderr)
     if not made.is_terminal:
-        made = Console(highlight=False, width=200, stderr=stderr)
+        made = _Page(highlight=False, width=200, stderr=stderr)
     return made
+
+
+class _Page(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command, which ends well: whoever read the output has enough."""
+        raise BrokenPipeError
 
 
 def duration(span: timedelta | None) -> str:

@@ -56,11 +56,24 @@ class FormulaError(InvalidRequestError):
         self.problems = problems
 
 
+# As much of a line as a terminal shows.
+_WIDTH = 100
+_LEAD = 60
+
+
 def excerpt(text: str, span: Span) -> str:
-    """Show the line of a span with carets under it."""
+    """Show the line of a span with carets under it; of a long line what stands around it."""
     begin = text.rfind("\n", 0, span.start) + 1
     end = text.find("\n", span.start)
     line = text[begin : len(text) if end < 0 else end].rstrip("\r")
-    before = "".join(" " if letter != "\t" else letter for letter in line[: span.start - begin])
+    at = span.start - begin
     length = max(1, min(span.end, begin + len(line)) - span.start)
+    if len(line) > _WIDTH:
+        first = max(0, at - _LEAD)
+        shown = line[first : first + _WIDTH]
+        length = max(1, min(length, first + len(shown) - at))
+        at -= first
+        line, at = (f"...{shown}", at + 3) if first else (shown, at)
+        line = f"{line}..." if begin + first + _WIDTH < (len(text) if end < 0 else end) else line
+    before = "".join(" " if letter != "\t" else letter for letter in line[:at])
     return f"{line}\n{before}{'^' * length}"

@@ -2,9 +2,13 @@
 
 from collections.abc import Callable
 
+from scheduler.errors import InvalidRequestError
 from scheduler.simulator.cluster import NEVER, Cluster
 from scheduler.simulator.interface import Orders
 from scheduler.simulator.nodes import BOOTING, DRAINED, DRAINING, UP, NodeSet, SimNode
+
+# A thousand scale sets; what asks for more is a slip.
+MOST_NODES = 1_000_000
 
 
 def set_clock(cluster: Cluster, each: NodeSet, order: Orders) -> None:
@@ -60,6 +64,11 @@ def _allowed(cluster: Cluster, each: NodeSet, wanted: int) -> int:
     if any(begin <= cluster.now < end for begin, end in each.spec.refused):
         given = 0
     given = max(0, given)
+    if len(each.nodes) + given > MOST_NODES:
+        raise InvalidRequestError(
+            f"{given:,} nodes more are asked for, beside {len(each.nodes):,}; the simulator has at most {MOST_NODES:,}"
+            f" at once: bound them (--max-nodes), or ask for less"
+        )
     each.refused += wanted - given
     each.totals.refused += wanted - given
     return given

@@ -9,6 +9,7 @@ from scheduler.errors import InvalidRequestError
 Scalar = bool | int | float | str | None
 
 _UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST = 100 * 365 * 86400.0
 _SPAN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*")
 
 
@@ -17,7 +18,10 @@ def seconds_of(text: str) -> float:
     found = _SPAN.fullmatch(text.lower())
     if found is None or found[2] not in _UNITS:
         raise InvalidRequestError(f"{text!r} is no span of time; write for example 240s, 4min, 1.5h or 2d")
-    return float(found[1]) * _UNITS[found[2]]
+    seconds = float(found[1]) * _UNITS[found[2]]
+    if seconds > _LONGEST:
+        raise InvalidRequestError(f"{text!r} is too long; a span of time is at most a hundred years")
+    return seconds
 
 
 def span_text(seconds: float) -> str:
@@ -26,7 +30,9 @@ def span_text(seconds: float) -> str:
         return f"{seconds:.3g} s"
     if seconds < 7200:  # noqa: PLR2004
         return f"{seconds / 60:.3g} min"
-    return f"{seconds / 3600:.3g} h"
+    if seconds < 360000:  # noqa: PLR2004
+        return f"{seconds / 3600:.3g} h"
+    return f"{seconds / 86400:,.1f} d"
 
 
 def typed(name: str, text: str, default: Scalar) -> Scalar:
@@ -45,7 +51,11 @@ def typed(name: str, text: str, default: Scalar) -> Scalar:
         value = seconds_of(text)
     except InvalidRequestError as error:
         raise InvalidRequestError(f"{name}={text}: expected a number, or a span such as 5min") from error
-    return int(value) if isinstance(default, int) and value == int(value) else value
+    if isinstance(default, int):
+        if value != int(value):
+            raise InvalidRequestError(f"{name}={text}: expected a whole number")
+        return int(value)
+    return value
 
 
 def merged(owner: str, defaults: Mapping[str, Scalar], given: Mapping[str, str]) -> dict[str, Scalar]:

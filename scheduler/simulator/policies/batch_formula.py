@@ -22,7 +22,7 @@ _FIRST_TICK = timestamp(_EPOCH).ticks
 # The two shapes of the documentation's examples, for one task a slot and without their example bounds.
 _GUARD = "covered = $PendingTasks.GetSamplePercent({window} * TimeInterval_Second);"
 _AVERAGE = "avg($PendingTasks.GetSample({window} * TimeInterval_Second))"
-_SHAPES = {
+SHAPES = {
     "average": f"{_GUARD} tasks = covered < 70 ? {{start}} * $TaskSlotsPerNode : {_AVERAGE};"
     " $TargetDedicatedNodes = {most}tasks / $TaskSlotsPerNode + 0.999);"
     " $NodeDeallocationOption = taskcompletion;",
@@ -77,7 +77,7 @@ class BatchFormula:
     def text(self, most: int | None) -> str:
         """Give the formula."""
         cap = "min(1000000, " if most is None else f"min({most}, "
-        return _SHAPES[self.shape].format(window=int(self.window), start=self.starting, most=cap)
+        return SHAPES[self.shape].format(window=int(self.window), start=self.starting, most=cap)
 
     def decide(self, seen: Observation, state: FormulaState) -> tuple[Orders, FormulaState]:
         """Take a sample, and evaluate the formula when it is due."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 from scheduler.errors import InvalidRequestError, NotFoundError
 from scheduler.policy import ScalingPolicy
 from scheduler.simulator.interface import FleetPolicy, Policy
-from scheduler.simulator.policies.batch_formula import BatchFormula
+from scheduler.simulator.policies.batch_formula import SHAPES, BatchFormula
 from scheduler.simulator.policies.calendars import AlwaysMax, FixedHours
 from scheduler.simulator.policies.kubernetes import ClusterAutoscaler, Escalator, Keda
 from scheduler.simulator.policies.own import own_policy
@@ -79,7 +79,10 @@ def _rules(pool: Pool, common: Mapping[str, Scalar]) -> ScalingPolicy:
     rules: dict[str, Any] = merged(owner, common, dict(pool.scaling))
     for name in _SPANS:
         if rules[name] is not None:
-            rules[name] = timedelta(seconds=rules[name])
+            try:
+                rules[name] = timedelta(seconds=rules[name])
+            except OverflowError as error:
+                raise InvalidRequestError(f"{owner}: {name} is a span of time, not {rules[name]}") from error
     most = [group.max_nodes for group in pool.groups]
     rules["max_nodes"] = 100_000 if None in most else sum(cast("list[int]", most))
     try:
@@ -155,8 +158,8 @@ KINDS: tuple[PolicyKind, ...] = (
         _own,
         MappingProxyType(
             {
-                "acceptable_wait": (1.0, 60.0, 180.0, 300.0, 600.0, 1200.0, 2400.0),
-                "idle_timeout": (30.0, 120.0, 300.0, 900.0),
+                "acceptable_wait": ("1min", "5min", "30min"),
+                "waiting_cost": (0.1, 0.3, 1.0, 3.0, 10.0),
             }
         ),
     ),
@@ -176,6 +179,11 @@ KINDS: tuple[PolicyKind, ...] = (
 )
 
 
+# What the formulas of some divide by, and settings that are words.
+_DIVIDES = {"queue_length", "down_divisor", "scale_up"}
+_WORDS = {"shape": tuple(SHAPES)}
+
+
 def kind_of(name: str) -> PolicyKind:
     """Find a kind by its name."""
     for kind in KINDS:
@@ -187,4 +195,10 @@ def kind_of(name: str) -> PolicyKind:
 def make_policy(name: str, world: World, given: Mapping[str, str]) -> AnyPolicy:
     """Make a policy with settings as people write them."""
     kind = kind_of(name)
-    return kind.make(world, merged(f"the policy {name}", kind.settings, given))
+    settings = merged(f"the policy {name}", kind.settings, given)
+    for setting, value in settings.items():
+        if setting in _DIVIDES and value == 0:
+            raise InvalidRequestError(f"the policy {name}: {setting} must be more than zero")
+        if setting in _WORDS and value not in _WORDS[setting]:
+            raise InvalidRequestError(f"the policy {name}: {setting} is {' or '.join(_WORDS[setting])}, not {value!r}")
+    return kind.make(world, settings)

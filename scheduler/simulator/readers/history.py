@@ -13,7 +13,7 @@ from typing import Any
 from scheduler.errors import InvalidRequestError
 from scheduler.model import Job, Task
 from scheduler.ports.job_service import JobService
-from scheduler.simulator.readers.reading import Problem, Reading, reading_of
+from scheduler.simulator.readers.reading import Problem, Reading, instant_of, reading_of, seconds_in
 from scheduler.simulator.workload import SimulatedJob
 
 FORMAT = "millpond-history"
@@ -47,27 +47,50 @@ def read_history(name: str, text: str) -> Reading:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-            if "boot_seconds" in record:
-                boots.append(float(record["boot_seconds"]))
-                continue
-            task: dict[str, Any] = {"job": str(record["job"]), "step": str(record["step"])}
-            for moment in ("submitted_at", "started_at", "ended_at"):
-                task[moment] = datetime.fromisoformat(record[moment]).timestamp()
-        except json.JSONDecodeError as error:
-            problems.append(Problem(number, f"it is not JSON: {error.msg}"))
-        except KeyError as error:
-            problems.append(Problem(number, f"{error.args[0]} is missing"))
-        except (TypeError, ValueError) as error:
-            problems.append(Problem(number, f"a value is wrong: {error}"))
+            record = _record_of(line)
+        except ValueError as error:
+            problems.append(Problem(number, str(error)))
+            continue
+        if isinstance(record, float):
+            boots.append(record)
+        elif record["ended_at"] > record["started_at"]:
+            tasks.append(record)
         else:
-            if task["ended_at"] > task["started_at"]:
-                tasks.append(task)
-            else:
-                left_out += 1
+            left_out += 1
     reading = reading_of(name, _jobs(tasks), problems, left_out, tuple(boots))
     first = min(task["submitted_at"] for task in tasks)
     return replace(reading, begins_at=datetime.fromtimestamp(first, UTC))
+
+
+def _record_of(line: str) -> dict[str, Any] | float:
+    """Read a task, or how long a node booted; `ValueError` says why it is neither."""
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"column {error.colno}: it is not JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise ValueError("its brackets are nested too deep") from error
+    if not isinstance(record, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004  told with its line
+    try:
+        if "boot_seconds" in record:
+            return _boot(record["boot_seconds"])
+        task: dict[str, Any] = {"job": str(record["job"]), "step": str(record["step"])}
+        for moment in ("submitted_at", "started_at", "ended_at"):
+            task[moment] = instant_of(record[moment]).timestamp()
+        seconds_in("run", task["ended_at"] - task["started_at"])
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]} is missing") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"a value is wrong: {error}") from error
+    return task
+
+
+def _boot(value: object) -> float:
+    seconds = seconds_in("boot_seconds", float(str(value)))
+    if seconds < 0:
+        raise ValueError(f"boot_seconds: {seconds:g} is below zero")
+    return seconds
 
 
 def is_history(text: str) -> bool:

@@ -6,7 +6,7 @@ A line has 18 numbers, -1 where unknown. Used here: 2 submission, 3 wait, 4 run 
 
 import math
 
-from scheduler.simulator.readers.reading import Problem, Reading, reading_of
+from scheduler.simulator.readers.reading import LONGEST, Problem, Reading, reading_of
 from scheduler.simulator.workload import SimulatedJob
 
 _FIELDS = 18
@@ -34,6 +34,9 @@ def read_swf(name: str, text: str) -> Reading:
         if not all(math.isfinite(value) for value in values):
             problems.append(Problem(number, "a number is not finite"))
             continue
+        if abs(values[_RUN]) > LONGEST:
+            problems.append(Problem(number, f"a run time of {values[_RUN]:g} s is more than a hundred years"))
+            continue
         slots = int(values[_GIVEN] if values[_GIVEN] > 0 else values[_ASKED])
         if values[_RUN] <= 0 or slots <= 0:
             left_out += 1
@@ -45,6 +48,13 @@ def read_swf(name: str, text: str) -> Reading:
     # Job numbers are in order of submission; published schedules are in order of start, so they are sorted back.
     jobs.sort(key=lambda job: job[0])
     return reading_of(name, [job for _, job in jobs], problems, left_out)
+
+
+def is_swf(text: str) -> bool:
+    """Whether a text looks like a log: its first line that is no comment has 18 numbers."""
+    first = next((line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(";")), "")
+    fields = first.split()
+    return len(fields) == _FIELDS and all(map(_is_number, fields))
 
 
 def _is_number(text: str) -> bool:

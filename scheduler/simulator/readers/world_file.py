@@ -24,6 +24,9 @@ from scheduler.simulator.world import (
     World,
 )
 
+# Two thirds of what is drawn lie within a factor of e^3, twenty, of the median; wider is no boot time.
+_WIDEST = 3.0
+
 
 def distribution_of(text: str) -> Distribution:
     """Read a distribution: `240s`, `exponential:2h`, `lognormal:240s:0.3`, or measured lengths, `200s,210s,260s`."""
@@ -33,12 +36,17 @@ def distribution_of(text: str) -> Distribution:
         case [span] | ["fixed", span]:
             return Fixed(seconds_of(span))
         case ["exponential", span]:
+            if not seconds_of(span):
+                raise InvalidRequestError(f"{text}: the mean of an exponential law is longer than zero")
             return Exponential(seconds_of(span))
         case ["lognormal", span, spread]:
             try:
-                return LogNormal(seconds_of(span), float(spread))
+                sigma = float(spread)
             except ValueError as error:
                 raise InvalidRequestError(f"{text}: {spread!r} is not a number") from error
+            if not 0 <= sigma <= _WIDEST:
+                raise InvalidRequestError(f"{text}: the spread of a lognormal law is from 0 to {_WIDEST:g}")
+            return LogNormal(seconds_of(span), sigma)
         case _:
             raise InvalidRequestError(f"{text!r}: write 240s, exponential:240s, lognormal:240s:0.3 or 200s,210s,260s")
 
@@ -60,8 +68,10 @@ def read_world(path: Path, *, spread: bool = False, boots: tuple[float, ...] = (
     except ValidationError as error:
         findings = "; ".join(f"{_place(each['loc'])}: {each['msg']}" for each in error.errors())
         raise InvalidRequestError(f"{path}: {findings}") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidRequestError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise InvalidRequestError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InvalidRequestError(f"{path} is no TOML: {error}") from error
     measured: Distribution = Measured(boots) if boots else Fixed(240.0)
     world = World(
         pools=tuple(pool.made(measured, spread=spread) for pool in found.pools),
@@ -140,7 +150,7 @@ class _Group(_Named):
     usd_per_hour: Annotated[float, Field(ge=0)] | None = None
     slots: Annotated[int, Field(ge=1)] = 1
     max_nodes: Annotated[int, Field(ge=1)] | None = None
-    initial: Annotated[int, Field(ge=0)] = 0
+    initial: Annotated[int, Field(ge=0, le=100_000)] = 0
     boot: Law | None = None
     boot_failure: Annotated[float, Field(ge=0, le=1)] = 0.0
     boot_deadline: Span = 900.0

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scheduler.formula.dialect import DEFAULT, Dialect
 from scheduler.formula.parse import MAX_DEPTH, parse
 from scheduler.formula.printing import print_formula, print_number
-from scheduler.formula.problems import ErrorCode, FormulaError, excerpt
+from scheduler.formula.problems import ErrorCode, FormulaError, Span, excerpt
 from scheduler.formula.syntax import Assignment, Binary, Formula, Member, MethodCall, walk
 from tests.scheduler.formula.trees import FORMULAS
 
@@ -140,3 +140,15 @@ def test_an_excerpt_points_at_the_place() -> None:
     with pytest.raises(FormulaError) as caught:
         parse("x = 1;\n\ty = 2 $abc;")
     assert excerpt("x = 1;\n\ty = 2 $abc;", caught.value.problems[0].span) == "\ty = 2 $abc;\n\t      ^^^^"
+
+
+@given(st.integers(0, 3000), st.integers(1, 400), st.integers(0, 300))
+def test_the_excerpt_of_a_long_line_still_points_at_the_place(before: int, length: int, after: int) -> None:
+    """What stands above the first caret is the first letter of the span, and no line is wider than a terminal shows."""
+    text = f"x = 1;\n{'a' * before}{'Z' * length}{'b' * after}\ny = 2;"
+    line, carets = excerpt(text, Span(7 + before, 7 + before + length, 2, before + 1)).split("\n")
+    place = carets.index("^")
+    assert line[place] == "Z"
+    assert line[:place].strip("a.") == ""
+    assert set(line[place : len(carets)]) == {"Z"}
+    assert max(len(line), len(carets)) <= 106

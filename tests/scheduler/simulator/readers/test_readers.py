@@ -164,3 +164,68 @@ def test_a_real_log_equals_its_table(name: str) -> None:
     assert from_log.submit == from_table.submit
     assert from_log.run == from_table.run
     assert from_log.slots == from_table.slots
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "submit_s,run_s\n0,10\n5,20\n",
+        "submit_s,run_s\r\n0,10\r\n5,20\r\n",
+        "submit_s;run_s\r0;10\r5;20\r",
+        "run_s\tSubmit_S\tnote\n20\t5\tb\n10\t0\ta\n",
+        "submit_s,run_s\n2026-03-01T12:00:00Z,10\n2026-03-01 13:00:05+01:00,20\n",
+        "1 0 -1 10 1 -1 -1 1 -1 -1 1 1 1 1 1 1 -1 -1\n2 5 -1 20 1 -1 -1 1 -1 -1 1 1 1 1 1 1 -1 -1\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_the_same_jobs_are_read_from_every_way_to_write_them(tmp_path: Path, content: str, encoding: str) -> None:
+    """Byte order marks, line ends, separators, the order of columns and rows, dates and spaces change nothing."""
+    file = tmp_path / "two jobs.csv"
+    file.write_bytes(content.encode(encoding))
+    reading = read_trace(file)
+    assert (reading.workload.submit, reading.workload.run) == ((0, 5), (10, 20))
+    assert (reading.workload.name, reading.problems) == ("two jobs", ())
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "jobs.csv is empty; a workload is a table"),
+        ("%PDF\0\0", "jobs.csv is no text"),
+        ("0,10\n", "jobs.csv: line 1: the column submit_s is missing; .* this one has '0, 10'"),
+        ("submit,submit_s,run_s\n", "jobs.csv: line 1: the column submit_s stands there twice"),
+        ("submit_s,run_s\n0,1e300\n", "line 2: run: 1e.300 s are more than a hundred years"),
+        ("submit_s,run_s\n0,1\n1e12,1\n", "jobs.csv: from the first to the last submission are 31,710 years"),
+        ("submit_s,run_s\nsoon,1\n", "line 2: submit: 'soon' is neither a number of seconds nor a date"),
+        ("submit_s,run_s,slots\n0,1,1e20\n", "line 2: slots: 1e.20 are more than 1,000,000"),
+        ("submit_s,run_s\n0,-1\n", "no job that ran; 1 jobs have no run time or no slots"),
+        ("submit_s,run_s,id,after\n0,1,a,b\n0,1,b,a\n", "jobs.csv: job 0 waits, through others, for itself"),
+        ("[" * 9999, "jobs.csv: its brackets are nested too deep"),
+        ('{"schemaVersion": "1.5",\n "workflow": }', "jobs.csv: line 2, column 14: Expecting value"),
+        (
+            '{"schemaVersion": "1.5", "workflow": {"specification": {"tasks": 5}, "execution": {"tasks": []}}}',
+            "jobs.csv: it lacks workflow.specification.tasks",
+        ),
+        (
+            '{"format": "millpond-history", "version": 1}\n[1]\n',
+            "no job that ran; the first of 1 unreadable lines is line 2: it is no JSON object",
+        ),
+        (
+            '{"format": "millpond-history", "version": 1}\n{"boot_seconds": -1}\n',
+            "line 2: a value is wrong: boot_seconds",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_file_and_line(tmp_path: Path, content: str, says: str) -> None:
+    """Every message names the file as it was given, and the line where there is one."""
+    file = tmp_path / "jobs.csv"
+    file.write_text(content)
+    with pytest.raises(InvalidRequestError, match=says):
+        read_trace(file)
+
+
+def test_of_two_jobs_with_one_id_the_first_is_waited_for() -> None:
+    """The second is told, and runs."""
+    reading = read_table("table", "submit_s,run_s,id,after\n0,1,a,\n0,2,a,\n0,3,b,a\n")
+    assert reading.workload.after == ((), (), (0,))
+    assert [problem.line for problem in reading.problems] == [3]

@@ -125,7 +125,7 @@ def test_everything_that_a_world_can_do_can_be_written(tmp_path: Path) -> None:
             '[[pools]]\nname = "a"\n[[quotas]]\ngroups = ["a/x"]\nmax_nodes = 1',
             "the group 'a/x', which is not declared",
         ),
-        ('[[pools]]\nname = "a"\nname = "b"', "cannot be read"),
+        ('[[pools]]\nname = "a"\nname = "b"', "is no TOML"),
         (
             (
                 '[[pools]]\nname = "a-b"\n[[pools.groups]]\nname = "c"\n'
