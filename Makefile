@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-exactness test-az test-clients lint format bench bench-autoscale lock clean
+.PHONY: help setup demo test test-exactness test-az test-clients lint format bench bench-autoscale revision lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ bench: setup ## Measure speed and memory beside a peer
 
 bench-autoscale: setup ## Compare our scaling with others' on real workloads: cost against wait
 	@$(BIN)/python -m tests.bench.frontier
+
+revision: .venv/.ready ## Draft the revision of the store's tables that a change needs: m="what changes"
+	@$(BIN)/python -m tests.new_revision "$(m)" && $(MAKE) --no-print-directory format
 
 lock: .venv/.ready ## Resolve pyproject.toml into requirements.lock (hashes, no addresses)
 	@$(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --group dev pyproject.toml -o requirements.lock --quiet

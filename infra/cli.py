@@ -94,7 +94,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "scheduler.cli.ui", "commands", "Open the scheduler's page in a browser.", part="ui", speaks_to_stack=True
         ),
         "scheduler": Command(
-            "scheduler.cli.process", "scheduler", "Run the scheduler of a stack.", speaks_to_stack=True
+            "scheduler.cli.process", "scheduler", "Run the scheduler, and look after its store.", speaks_to_stack=True
         ),
         "formula": Command(
             "scheduler.cli.formula", "formula", "Check, run, lint and compile Azure Batch autoscale formulas."

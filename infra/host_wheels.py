@@ -27,6 +27,7 @@ LOCK = Path(__file__).resolve().parents[1] / "requirements.lock"
 
 # What the scheduler imports itself; a test compares it with the imports.
 SCHEDULER_PACKAGES = (
+    "alembic",
     "azure-batch",
     "azure-core",
     "azure-identity",

@@ -27,6 +27,7 @@ from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
 from scheduler.adapters.sql.job_views import SqlJobViews
+from scheduler.adapters.sql.store_look import StoreLook, look
 from scheduler.controller.assembly import Ports, assemble
 from scheduler.controller.loop import Controller
 from scheduler.controller.pace import pace_of
@@ -171,9 +172,11 @@ class App:
             while not stop.is_set():
                 pause = self.controller.step(self.clock.now())
                 self.bell.wait(pause.total_seconds())
-            self.controller.release()
         finally:
-            self.close()
+            try:
+                self.controller.release()
+            finally:
+                self.close()
 
 
 class StoreSignIn(StrEnum):
@@ -261,12 +264,21 @@ def _connected(
     )
 
 
+def look_at_store(url: str, credential: TokenCredential, sign_in: StoreSignIn) -> StoreLook:
+    """Say of which version a store is, and what a start would do to it; nothing is changed."""
+    return look(*_address(url, credential, sign_in))
+
+
 def _database(url: str, credential: TokenCredential, sign_in: StoreSignIn) -> Database:
+    return Database(*_address(url, credential, sign_in))
+
+
+def _address(url: str, credential: TokenCredential, sign_in: StoreSignIn) -> tuple[str, Callable[[], str] | None]:
     if sign_in is StoreSignIn.ADDRESS:
-        return Database(url)
+        return url, None
     # What SSL_CERT_FILE names, or what the system has, or the well-known ones: the driver brings none.
     authorities = ssl.get_default_verify_paths().cafile or certifi.where()
-    return Database(proven_address(url, authorities), EntraPassword(credential))
+    return proven_address(url, authorities), EntraPassword(credential)
 
 
 def _opened(stack: ExitStack, part: _Part) -> _Part:

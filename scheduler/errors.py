@@ -6,6 +6,7 @@ MillpondError
 ├── ConflictError            it is there already, or not in a state that allows this
 │   └── PreconditionError    it changed since it was read: observe again
 ├── StaleLeaderError         another scheduler leads now: stop acting
+│   └── OutdatedProgramError a newer scheduler has upgraded the store: end, and run that one
 ├── AccessDeniedError        401 or 403: a role is missing or has not spread yet
 ├── CapacityError            the cloud refused nodes; `kind` says why
 └── UnavailableError         timed out or unreachable: unknown, not empty; try again later
@@ -41,6 +42,10 @@ class PreconditionError(ConflictError):
 
 class StaleLeaderError(MillpondError):
     """Another scheduler has become leader; nothing was written."""
+
+
+class OutdatedProgramError(StaleLeaderError):
+    """The store is of another version than this program, which must end; nothing was written."""
 
 
 class AccessDeniedError(MillpondError):

@@ -15,6 +15,10 @@ from scheduler.policy import NO_LIMITS, Limits, ScalingPolicy
 SETTINGS_BLOB = "settings.json"
 LEADER_BLOB = "leader.json"
 
+# A field with a default may be added without another version: older schedulers do without it, newer ones take the
+# default for older settings. What older ones would misread takes the next one.
+SCHEMA_VERSION = 1
+
 
 @dataclass(frozen=True)
 class PoolSettings:
@@ -45,13 +49,19 @@ class SchedulerSettings:
     queue_endpoint: str
     storage_account: str
     pools: tuple[PoolSettings, ...]
-    schema_version: int = 1
+    schema_version: int = SCHEMA_VERSION
     batch_endpoint: str | None = None
     batch_account: str | None = None
     limits: Limits = NO_LIMITS
 
 
+@dataclass(frozen=True)
+class _Heading:
+    schema_version: int = SCHEMA_VERSION
+
+
 _ADAPTER = TypeAdapter(SchedulerSettings)
+_HEADING = TypeAdapter(_Heading)
 
 
 def dump_settings(settings: SchedulerSettings) -> str:
@@ -62,6 +72,12 @@ def dump_settings(settings: SchedulerSettings) -> str:
 def load_settings(text: str | bytes) -> SchedulerSettings:
     """Read settings; `InvalidRequestError` says what is wrong with them."""
     try:
+        version = _HEADING.validate_json(text).schema_version
+        if version != SCHEMA_VERSION:
+            raise InvalidRequestError(
+                f"the scheduler settings have version {version}, and this scheduler reads {SCHEMA_VERSION}: run "
+                "`millpond up` and the scheduler of one version of Millpond"
+            )
         return _ADAPTER.validate_json(text)
     except ValidationError as error:
         raise InvalidRequestError(f"the scheduler settings cannot be read; run `millpond up` again: {error}") from error

@@ -115,6 +115,19 @@ def layer(name: str) -> tuple[int, str] | None:
     return None
 
 
+def reached(start: str) -> set[str]:
+    """Every module of ours that importing one loads."""
+    seen: set[str] = set()
+    stack = [start]
+    while stack:
+        name = stack.pop()
+        if name in seen or name not in GRAPH:
+            continue
+        seen.add(name)
+        stack.extend(GRAPH[name])
+    return seen
+
+
 def test_packages_import_one_way() -> None:
     """node_bootstrap imports neither of the others, scheduler only its protocol, and nothing imports infra.
 
@@ -177,16 +190,18 @@ def test_the_simulator_serves_the_command_line_alone() -> None:
     assert wrong == []
 
 
+def test_alembic_is_loaded_by_what_opens_the_store_alone() -> None:
+    """The store's upgrade imports Alembic, and commands that only speak to a scheduler do not load it."""
+    users = {name for name, targets in GRAPH.items() for target in targets if target.partition(".")[0] == "alembic"}
+    allowed = ("scheduler.adapters.sql.revisions", "scheduler.adapters.sql.upgrade")
+    assert [name for name in users if not any(under(name, each) for each in allowed)] == []
+    for command in ("jobs", "tasks", "pools", "nodes", "applications", "why"):
+        assert not reached(f"scheduler.cli.{command}") & users, command
+
+
 def test_the_program_knows_nothing_of_the_local_azure() -> None:
     """What `pulumi up` runs imports nothing of infra.local, so that there can be no local branch in it."""
-    seen: set[str] = set()
-    stack = ["infra.program"]
-    while stack:
-        name = stack.pop()
-        if name in seen or name not in GRAPH:
-            continue
-        seen.add(name)
-        stack.extend(GRAPH[name])
+    seen = reached("infra.program")
     assert [name for name in seen if under(name, "infra.local")] == []
     assert len(seen) > 5
 

@@ -12,7 +12,7 @@ from scheduler.controller.fleet import Fleet
 from scheduler.controller.observe import FleetReading
 from scheduler.controller.pace import USUAL, Pace, within
 from scheduler.controller.reconcile import Reconcile
-from scheduler.errors import ConflictError, MillpondError, StaleLeaderError
+from scheduler.errors import ConflictError, MillpondError, OutdatedProgramError, StaleLeaderError
 from scheduler.ports.dispatch_store import DispatchStore
 from scheduler.ports.fleet_store import FleetStore
 from scheduler.ports.leadership import LeaderLease
@@ -110,13 +110,16 @@ class Controller:
     def step(self, now: datetime) -> timedelta:
         """Do what is due, if this process leads, and give the time until something is due again.
 
-        `ConflictError` when the deployment belongs to another store.
+        `ConflictError` when the deployment belongs to another store, `OutdatedProgramError` when a newer scheduler has
+        upgraded this one: this process must end.
         """
         try:
             if not self._leads_now(now):
                 return self._pace.stand_by
             epoch = self._attempt("epoch", self._epoch_begun)
             return self._pace.interval if epoch is None else self._lead(epoch, now)
+        except OutdatedProgramError:
+            raise
         except StaleLeaderError as error:
             _LOG.warning("leadership has ended: %s", error)
             self._end()
@@ -132,7 +135,7 @@ class Controller:
             return True
         try:
             held = self._lease.hold(self._epochs.store_id)
-        except ConflictError:
+        except (ConflictError, OutdatedProgramError):
             self._end()
             raise
         except MillpondError as error:

@@ -13,7 +13,7 @@ from scheduler import app
 from scheduler.adapters.azure_database import EntraPassword
 from scheduler.adapters.memory import ManualClock, MemoryBlobs
 from scheduler.app import App, Bell, BlobAddress, BlobSettings, StoreSignIn, SystemClock, build, parse_blob_url
-from scheduler.errors import InvalidRequestError, NotFoundError, UnavailableError
+from scheduler.errors import InvalidRequestError, NotFoundError, OutdatedProgramError, UnavailableError
 from scheduler.settings import SETTINGS_BLOB, SchedulerSettings, dump_settings
 
 ADDRESS = BlobAddress("https://acct.blob.core.windows.net/", SCHEDULER, SETTINGS_BLOB)
@@ -143,3 +143,20 @@ def test_running_steps_until_stopped() -> None:
 
     App(None, Counting(), "", ManualClock(), Bell(), lambda: done.append("close")).run(stop)  # type: ignore[arg-type]
     assert done == ["step", "step", "step", "release", "close"]
+
+
+def test_a_run_that_must_end_gives_the_lead_up() -> None:
+    """When a step ends the scheduler, the next one need not wait for its lease."""
+    done: list[str] = []
+
+    class Outdated:
+        def step(self, now: datetime) -> timedelta:
+            raise OutdatedProgramError("a newer scheduler has the store")
+
+        def release(self) -> None:
+            done.append("release")
+
+    app = App(None, Outdated(), "", ManualClock(), Bell(), lambda: done.append("close"))  # type: ignore[arg-type]
+    with pytest.raises(OutdatedProgramError):
+        app.run(threading.Event())
+    assert done == ["release", "close"]

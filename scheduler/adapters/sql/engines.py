@@ -45,6 +45,9 @@ _CONNECTIONS = 5
 _MORE_CONNECTIONS = 10
 _CONNECTION_SECONDS = 10.0
 
+# How long a scheduler that starts waits for another that brings the store up to date.
+_UPGRADE_TIMEOUT_MS = 600_000
+
 # Any number that nobody else uses; two schedulers that start on an empty database make its tables one after the other.
 _MAKING_LOCK = 0x6D696C6C706F6E64
 
@@ -81,9 +84,16 @@ def engine_of(address: URL, password: Callable[[], str] | None) -> Engine:
 
 
 def lock_for_making(connection: Connection) -> None:
-    """Keep other processes from making the tables until this transaction ends; on SQLite every writer does."""
+    """Keep others from making the tables, or bringing them up to date, until this transaction ends.
+
+    On SQLite every writer does. On PostgreSQL an upgrade may take as long as it needs, but waits no longer than usual
+    for tables that somebody uses.
+    """
     if connection.dialect.name == _POSTGRESQL:
+        connection.execute(text(f"SET LOCAL lock_timeout = {_UPGRADE_TIMEOUT_MS}"))
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MAKING_LOCK})
+        connection.execute(text(f"SET LOCAL lock_timeout = {_BUSY_TIMEOUT_MS}"))
 
 
 def _postgresql(address: URL, password: Callable[[], str] | None) -> Engine:

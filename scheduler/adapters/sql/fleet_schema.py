@@ -1,9 +1,9 @@
 """Tables of groups, nodes, decisions with their inputs, and samples, and of what pools have learned."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, text
 
 from scheduler.adapters.sql.columns import Instant, Words
-from scheduler.adapters.sql.database import METADATA
+from scheduler.adapters.sql.identity import METADATA
 
 DEPLOYMENT = Table(
     "fleet_deployment",
@@ -26,7 +26,7 @@ GROUPS = Table(
     Column("priority", Words(16), nullable=False),
     Column("task_slots", Integer, nullable=False),
     Column("max_nodes", Integer, nullable=False),
-    Column("windows", Boolean, nullable=False),
+    Column("windows", Boolean, nullable=False, server_default=text("false")),
     Column("current", Boolean, nullable=False),
     Column("position", Integer, nullable=False),
     Column("declared_at", Instant, nullable=False),
@@ -64,7 +64,7 @@ NODES = Table(
     Column("removal", Boolean, nullable=False),
     Column("ended_at", Instant),
     Column("drain_asked_at", Instant),
-    Column("given_up", Boolean, nullable=False),
+    Column("given_up", Boolean, nullable=False, server_default=text("false")),
     Index("fleet_nodes_by_pool", "pool", "gone_at"),
 )
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from scheduler.adapters.sql.columns import Instant, Words
-from scheduler.adapters.sql.database import METADATA
+from scheduler.adapters.sql.identity import METADATA
 
 # Parameters of one IN list; SQLite takes at most 32766 in a statement.
 IN_LIST = 1000
@@ -87,7 +87,7 @@ STEPS = Table(
     Column("expected_seconds", Float),
     Column("mean_seconds", Float),
     _count("measured"),
-    Column("work", Words, nullable=False),
+    Column("work", Words, nullable=False, server_default="#"),
     Column("run_times", Words),
     Column("published", Boolean, nullable=False),
     Column("inputs", Words(64)),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from node_bootstrap.protocol import (
     EVENTS_QUEUE,
@@ -21,8 +22,9 @@ from node_bootstrap.protocol import (
     encode,
     manifest_blob,
 )
+from scheduler.adapters.sql.identity import VERSION
 from scheduler.controller.loop import Controller
-from scheduler.errors import ConflictError, UnavailableError
+from scheduler.errors import ConflictError, OutdatedProgramError, UnavailableError
 from scheduler.model import NodePhase
 from scheduler.settings import SETTINGS_BLOB
 from tests.scheduler.controller.fleet_world import POOL
@@ -84,6 +86,23 @@ def test_an_epoch_that_ended_ends_leadership(stage: Stage, caplog: pytest.LogCap
     stage.run(controller, 2)
     assert controller.leads
     assert len(stage.world.capacity.raised) == 1
+
+
+def test_a_newer_scheduler_ends_older_ones(stage: Stage) -> None:
+    """Once a newer scheduler has upgraded the store, older leaders and stand-bys end and do no more."""
+    (leader, _), (stand_by, other_lease) = stage.controller(), stage.controller()
+    name = stage.world.database.store_id
+    stage.run(leader, 1)
+    stand_by.step(stage.world.clock.now())
+    stage.world.submit(4)
+    with stage.world.database.write() as connection:
+        connection.execute(update(VERSION).values(version_num="9999"))
+    for controller in (leader, stand_by):
+        with pytest.raises(OutdatedProgramError, match="Run that newer scheduler"):
+            stage.run(controller, 1)
+    assert stage.world.capacity.raised == []
+    leader.release()
+    assert other_lease.hold(name)
 
 
 def test_a_lease_that_cannot_be_reached_stops_nothing_for_good(stage: Stage) -> None:
