@@ -87,6 +87,8 @@ class ScalingPolicy:
     max_step_out_per_minute   most nodes asked for within a minute
     floors                nodes that are up at certain hours
     gang_nodes            nodes that work begins on together: as many are bought, and let go, at a time
+    anticipate            nodes are started ahead of rises of demand that came at the same time of day or week before
+    time_zone             whose clock such times are by
     """
 
     waiting_cost: float = 1.0
@@ -108,6 +110,8 @@ class ScalingPolicy:
     max_step_out_per_minute: int | None = None
     floors: tuple[Floor, ...] = ()
     gang_nodes: int = 1
+    anticipate: bool = False
+    time_zone: str = "UTC"
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_nodes <= self.max_nodes:

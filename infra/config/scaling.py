@@ -95,6 +95,7 @@ _BOUNDED: Mapping[str, Any] = {
     "max_step_out": Annotated[int | None, _COUNT],
     "max_step_out_per_minute": Annotated[int | None, _COUNT],
     "gang_nodes": Annotated[int, _COUNT],
+    "time_zone": Annotated[str, AfterValidator(_time_zone)],
     "floors": Annotated[tuple[FloorSection, ...], AfterValidator(_within_most)],
 }
 

@@ -39,7 +39,7 @@ def decide(
     for each in fleet:
         fleets.setdefault(each.group.key.pool, []).append(each)
     pools = {
-        name: weigh(policies.get(name, _UNDECLARED), demand.get(name), tuple(groups), history, now)
+        name: weigh(policies.get(name, _UNDECLARED), demand.get(name), tuple(groups), history, now, learned.get(name))
         for name, groups in fleets.items()
     }
     purchases = _purchases(pools, limits)

@@ -87,7 +87,7 @@ def decide_on(inputs: Inputs) -> Plan:
 def weigh_pool(inputs: Inputs, pool: str) -> Weighed | None:
     """Give what the decision about a pool was weighed by; None where its work was unknown."""
     own, policy = inputs.of(pool), inputs.policies.get(pool, ScalingPolicy())
-    weighed = weigh(policy, inputs.demand.get(pool), own.fleet, dict(own.history), inputs.now)
+    weighed = weigh(policy, inputs.demand.get(pool), own.fleet, dict(own.history), inputs.now, inputs.learned.get(pool))
     return weighed if isinstance(weighed, Weighed) else None
 
 
@@ -98,7 +98,14 @@ def bounds_reached(inputs: Inputs) -> Mapping[GroupKey, Reason]:
         pools.setdefault(each.group.key.pool, []).append(each)
     history = dict(inputs.history)
     weighed = [
-        weigh(inputs.policies.get(pool, ScalingPolicy()), inputs.demand.get(pool), tuple(fleet), history, inputs.now)
+        weigh(
+            inputs.policies.get(pool, ScalingPolicy()),
+            inputs.demand.get(pool),
+            tuple(fleet),
+            history,
+            inputs.now,
+            inputs.learned.get(pool),
+        )
         for pool, fleet in pools.items()
     ]
     ledger = open_ledger(inputs.limits, ((pool.policy, pool.groups) for pool in weighed))

@@ -10,6 +10,8 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from scheduler.autoscale.recurrence import NOTHING_LEARNED, Recurrence
+
 # Pauses are counted by length, in steps of a factor of the square root of two from 5 s to 16 h: shorter ones are within
 # the time between two looks, and no node is kept through longer ones.
 _SHORTEST, _LENGTHS = 5.0, 28
@@ -62,11 +64,13 @@ class PoolHistory:
     demand   slots that the pool's work needed when it was last seen
     falls    pauses that have begun and are not over, from the highest level down
     pauses   the pauses that are over, by band
+    recurrence   what repeats by time of day and day of week
     """
 
     demand: int = 0
     falls: tuple[Fall, ...] = ()
     pauses: tuple[Pauses, ...] = ()
+    recurrence: Recurrence = NOTHING_LEARNED
 
 
 def band_of(level: int) -> int:

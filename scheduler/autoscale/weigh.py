@@ -8,7 +8,9 @@ from scheduler.autoscale.assess import Assessment, assess
 from scheduler.autoscale.calendar import boot_ahead, least_nodes
 from scheduler.autoscale.desire import Desire, desire
 from scheduler.autoscale.foresight import foresee, with_foresight
+from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import GroupFleet, GroupHistory
+from scheduler.autoscale.recurrence import SPAN, Rise
 from scheduler.model import GroupKey, NodePhase, PoolDemand
 from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
 
@@ -46,6 +48,7 @@ def weigh(
     groups: tuple[GroupFleet, ...],
     history: Mapping[GroupKey, GroupHistory],
     now: datetime,
+    learned: PoolHistory | None = None,
 ) -> Weighed | Unread:
     """Sort a pool's nodes, and count what it should have now and what scale-in leaves."""
     assessed = tuple(assess(each, history.get(each.group.key, _NO_PAST), policy, now) for each in groups)
@@ -59,11 +62,26 @@ def weigh(
     if (ahead := foresee(demand, horizon, now)) is not None:
         forecast = desire(policy, ahead.demand, retiring, now, boot_time, task_slots)
         wanted = with_foresight(wanted, forecast, ahead.sentence)
+    kept = _kept(wanted, later)
+    for rise in learned.recurrence.believed(now) if policy.anticipate and learned is not None else ():
+        # A node goes too early only where its successor would have to boot for the rise; one that has not come is
+        # waited for no longer than that would have cost.
+        again = policy.restart_cost(boot_time)
+        if rise.at - max(again, horizon) <= now < rise.at + min(again, SPAN):
+            risen = replace(demand, active_tasks=max(demand.active_tasks, rise.tasks - demand.running_tasks))
+            forecast = desire(policy, risen, retiring, now, boot_time, task_slots)
+            kept = with_foresight(kept, forecast, _words(rise))
+            if now < rise.at <= now + horizon:
+                wanted = with_foresight(wanted, forecast, _words(rise))
     least = least_nodes(policy, boot_ahead(policy, (each.boot_time for each in assessed)), now)
     if least.nodes != policy.min_nodes:
         policy = replace(policy, min_nodes=least.nodes)
     tasks = demand.active_tasks + max(0, demand.running_tasks - retiring)
-    return Weighed(policy, assessed, wanted, _kept(wanted, later), tasks, least.sentence)
+    return Weighed(policy, assessed, wanted, kept, tasks, least.sentence)
+
+
+def _words(rise: Rise) -> str:
+    return f"{rise.tasks} tasks are expected from {rise.at:%H:%M} UTC on, as in {rise.seen} before"
 
 
 def _kept(wanted: Desire, later: Desire) -> Desire:

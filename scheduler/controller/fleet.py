@@ -145,7 +145,7 @@ class Fleet:
         histories = self._histories(demand)
         if self._note_late_refusals(epoch, reading, histories, now):
             histories = self._histories(demand)
-        learned = self._learning.observe(epoch, demand, now)
+        learned = self._learning.observe(epoch, demand, now, reading.policies)
         groups = tuple(each.fleet for each in reading.groups)
         inputs = Inputs(
             reading.policies,

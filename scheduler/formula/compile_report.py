@@ -42,6 +42,11 @@ _CANNOT: Mapping[str, tuple[str, str]] = MappingProxyType(
         "spot_fallback": ("a formula does not see that Azure has no Spot machines", _OUTSIDE),
         "max_eviction_rate": ("a formula sees preempted nodes, but not since when", _OUTSIDE),
         "gang_nodes": ("a formula sets a number, and part of a gang may be left", "choose max_nodes in whole gangs"),
+        "anticipate": (
+            "nodes are not there before work that comes at the same time each day or week",
+            "add max(..., time().hour >= 8 ? 5 : 0) by hand, in UTC",
+        ),
+        "time_zone": ("a formula's time() is UTC", "write hours in UTC"),
         "max_step_out": ("all nodes that are wanted are asked for at once", "choose a smaller max_nodes"),
         "max_step_out_per_minute": ("all nodes that are wanted are asked for at once", "choose a smaller max_nodes"),
         "floors": (

@@ -2,9 +2,9 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from statistics import median_high
 
@@ -12,8 +12,10 @@ from scheduler.autoscale.assess import back_off
 from scheduler.autoscale.calendar import boot_ahead, next_edge
 from scheduler.autoscale.decide import decide
 from scheduler.autoscale.keeping import Keeping
+from scheduler.autoscale.learning import learnt
 from scheduler.autoscale.levels import PoolHistory, observed
 from scheduler.autoscale.plan import Action, Drain, GroupFleet, GroupHistory, Hold, Remove, ScaleOut, Undrain
+from scheduler.autoscale.recurrence import DOUBT, SPAN, Recurrence
 from scheduler.dispatch.run_times import POOL_SPAN
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, PoolDemand
@@ -85,10 +87,7 @@ class OwnPolicy:
         }
         fleet = tuple([_fleet(group, one) for group, one in zip(self.groups, seen, strict=True)])
         demand = {pool: self._demand(pool, one, times) for pool, one in pools.items()}
-        learned = {
-            pool: observed(state.learned.get(pool, PoolHistory()), one.active_tasks + one.running_tasks, now)
-            for pool, one in demand.items()
-        }
+        learned = {pool: self._learned(pool, state, one, now) for pool, one in demand.items()}
         plan = decide(self.policies, demand, fleet, histories, now, learned=learned, limits=self.limits)
         actions: dict[GroupKey, list[Action]] = {group.key: [] for group in self.groups}
         for action in plan.actions:
@@ -115,6 +114,12 @@ class OwnPolicy:
     def _demand(self, pool: str, seen: Observation, times: Mapping[str, tuple[RunTimes, Expected]]) -> PoolDemand:
         expected = times[pool][1] if pool in times else NOTHING_KNOWN
         return demand_of(seen, expected, foresight=self.foresight)
+
+    def _learned(self, pool: str, state: OwnState, one: PoolDemand, now: datetime) -> PoolHistory:
+        """Learn as the scheduler does; what repeats, which takes time to learn, only where it is used."""
+        policy, before = self.policies[pool], state.learned.get(pool, PoolHistory())
+        tasks = one.active_tasks + one.running_tasks
+        return learnt(before, tasks, now, policy.time_zone) if policy.anticipate else observed(before, tasks, now)
 
     def _again_at(
         self, group: NodeGroup, seen: Observation, history: GroupHistory, learned: PoolHistory, slots: int
@@ -144,6 +149,8 @@ class OwnPolicy:
             times.append(seconds(edge))
         if history.failed_boot_at is not None:
             times.append(seconds(history.failed_boot_at + policy.boot_deadline))
+        if policy.anticipate:
+            times += _expectations(policy, history, learned.recurrence, instant(seen.now))
         return min((at for at in times if at > seen.now), default=math.inf)
 
 
@@ -171,6 +178,19 @@ def own_policy(
         for pool, group in world.groups
     )
     return OwnPolicy(groups, policies, interval, skips, name, foresight=foresight, limits=world.limits)
+
+
+def _expectations(
+    policy: ScalingPolicy, history: GroupHistory, recurrence: Recurrence, now: datetime
+) -> Iterator[float]:
+    """Give the times at which what repeats may make a difference: spans begin, and rises are near or are past."""
+    yield seconds(now - (now - datetime.min.replace(tzinfo=UTC)) % SPAN + SPAN)
+    if recurrence.missed_at is not None:
+        yield seconds(recurrence.missed_at + DOUBT)
+    again = policy.restart_cost(history.boot_time)
+    for rise in recurrence.rises:
+        yield seconds(rise.at - (history.boot_time or UNMEASURED_BOOT))
+        yield seconds(rise.at + min(again, SPAN))
 
 
 def _fleet(group: NodeGroup, seen: Observation) -> GroupFleet:

@@ -13,12 +13,14 @@ from scheduler.autoscale.assess import BACK_OFF, Assessment, assess
 from scheduler.autoscale.decide import decide
 from scheduler.autoscale.levels import PoolHistory, observed
 from scheduler.autoscale.plan import GroupFleet, GroupHistory, Hold, Plan
+from scheduler.autoscale.recurrence import AHEAD, MISSES, SPAN, Recurrence, Rise
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import GroupKey, Node, NodeGroup, NodePhase, PoolDemand
 from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
 from tests.scheduler.autoscale.fleets import NOW, POOL, after, applied, group, kept, node
 
 TICK = timedelta(microseconds=1)
+MINUTE = timedelta(minutes=1)
 # A node in one of these may hold messages; a drained one holds none, by `controller/fold.py`.
 _MAY_HOLD = frozenset({NodePhase.WORKING, NodePhase.DRAINING, NodePhase.LOST, NodePhase.REMOVING})
 _MAY_NEVER_HAVE_BEEN_READY = frozenset(
@@ -137,7 +139,7 @@ SETTLED = (*_SETTLED_SHAPES, *_WORKING * 3)
 ERRORS = (None, None, None, "AllocationFailed", "QuotaExceeded: the quota of cores is used up")
 
 POLICIES = st.builds(
-    lambda nodes, wait, time, idle, deadline, failures, cost: ScalingPolicy(
+    lambda nodes, wait, time, idle, deadline, failures, cost, ahead: ScalingPolicy(
         acceptable_wait=wait,
         min_nodes=min(nodes),
         max_nodes=max(nodes),
@@ -146,6 +148,7 @@ POLICIES = st.builds(
         boot_deadline=deadline,
         max_failed_boots=failures,
         waiting_cost=cost,
+        anticipate=ahead,
     ),
     st.tuples(st.sampled_from([0, 0, 1, 2, 3, 6]), st.sampled_from([0, 3, 8, 14, 30])),
     st.sampled_from([timedelta(seconds=1), timedelta(minutes=5), timedelta(hours=2)]),
@@ -154,6 +157,7 @@ POLICIES = st.builds(
     st.sampled_from([timedelta(minutes=5), timedelta(minutes=15)]),
     st.integers(1, 3),
     st.sampled_from([1.0, 1.0, 0.0, 0.01, 1000.0]),
+    st.sampled_from([False, True, True]),
 )
 # None, a little, very much; runs of no time to months, or not known.
 _WORK = st.tuples(
@@ -162,13 +166,37 @@ _WORK = st.tuples(
     st.none() | st.just(0.0) | st.floats(0.001, 1e7),
     st.none() | AGES,
 )
-# Pauses of the first levels, learned from a demand that changed every two minutes.
-LEARNED = st.lists(st.integers(0, 12), max_size=8).map(
-    lambda levels: reduce(
-        lambda known, step: observed(known, step[1], NOW - (9 - step[0]) * timedelta(minutes=2)),
-        enumerate(levels),
-        PoolHistory(),
-    )
+# Rises that are expected from some time on, past, near or far, to the microsecond; sometimes two have just not come.
+RISES = st.builds(
+    lambda rises, misses: Recurrence(
+        rises=tuple(Rise(NOW + at + off, tasks, "3 of 4 weeks") for (at, off), tasks in sorted(rises.items())),
+        misses=misses,
+        missed_at=NOW if misses else None,
+    ),
+    st.dictionaries(
+        st.tuples(
+            st.sampled_from(
+                [-SPAN, -UNMEASURED_BOOT, timedelta(0), MINUTE, MINUTE, UNMEASURED_BOOT, 4 * MINUTE, AHEAD]
+            ),
+            st.sampled_from([timedelta(0), TICK, -TICK]),
+        ),
+        st.sampled_from([1, 3, 20, 1_000_000]),
+        max_size=4,
+    ),
+    st.sampled_from([0, 0, 0, 0, 0, MISSES]),
+)
+# Pauses of the first levels, learned from a demand that changed every two minutes, and what repeats.
+LEARNED = st.builds(
+    lambda levels, recurrence: replace(
+        reduce(
+            lambda known, step: observed(known, step[1], NOW - (9 - step[0]) * timedelta(minutes=2)),
+            enumerate(levels),
+            PoolHistory(),
+        ),
+        recurrence=recurrence,
+    ),
+    st.lists(st.integers(0, 12), max_size=8),
+    RISES,
 )
 # A time without its kind, and the other way round, too.
 _PASTS = st.tuples(
@@ -232,7 +260,7 @@ def situations(
         history[owner.key] = _past(policy, *past)
     active, running, mean, oldest = draw(_WORK)
     demand = PoolDemand(active, running, mean, _ago(policy, oldest))
-    return Situation(policy, demand, tuple(fleets), history, draw(st.none() | LEARNED))
+    return Situation(policy, demand, tuple(fleets), history, draw(st.none() | LEARNED | LEARNED))
 
 
 def _node(

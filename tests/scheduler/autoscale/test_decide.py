@@ -297,8 +297,9 @@ def test_reasons_have_the_numbers() -> None:
     (action,) = plan_for(POLICY, work(100, 2), fleet(MAIN, node(1, held=("a", "b")))).actions
     assert isinstance(action, ScaleOut)
     assert action.reason.sentence == (
-        "100 waiting and 2 running tasks of about 60 s each are 6060 s of work; to be begun within 300 s it "
-        "needs 19 slots more, and beside a boot of 120 s 0 are worth their price: 21 slots; "
+        "100 waiting and 2 running tasks of about 60 s each are 6060 s of work, none counted for longer than "
+        "300 s; to be begun within 300 s it needs 19 slots more, and beside a boot of 120 s 0 are worth their price: "
+        "21 slots; "
         "nodes that serve or boot: 1, with 2 slots each; 9 more asked for; no more, since "
         "the group render/main/g1 takes no more nodes now, and the pool is at its maximum of 10 nodes"
     )

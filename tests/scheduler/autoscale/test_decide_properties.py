@@ -81,14 +81,15 @@ def test_the_minimum_is_asked_for(now: Situation) -> None:
 
 @given(situations())
 def test_no_more_is_asked_for_than_there_are_tasks(now: Situation) -> None:
-    """Nodes are bought for tasks that there are or for the minimum, the last one of an order too."""
+    """Nodes are bought for tasks that there are or are expected, or for the minimum, the last one of an order too."""
     plan = now.plan()
     last = [action.group for action in plan.actions if isinstance(action, ScaleOut)][-1:]
     if not last:
         return
     task_slots = {each.group.key: each.group.task_slots for each in now.groups}
     gained = [(action.group, _size(action)) for action in plan.actions if isinstance(action, ScaleOut | Undrain)]
-    tasks = now.demand.active_tasks + now.demand.running_tasks
+    expected = now.learned.recurrence.rises if now.learned is not None and now.policy.anticipate else ()
+    tasks = max(now.demand.active_tasks + now.demand.running_tasks, *(rise.tasks for rise in expected), 0)
     slots = now.slots + sum(count * task_slots[key] for key, count in gained)
     serving = sum(each.serving for each in now.assessed if each.group.current) + sum(count for _, count in gained)
     assert slots - task_slots[last[0]] < tasks or serving <= now.policy.min_nodes

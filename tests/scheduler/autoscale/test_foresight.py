@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 
 from scheduler.autoscale.desire import Desire
 from scheduler.autoscale.foresight import foresee, with_foresight
+from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import Drain, GroupHistory, Hold, Plan, Remove, ScaleOut, Undrain
+from scheduler.autoscale.recurrence import Recurrence, Rise
 from scheduler.demand import Cohort, DemandClass, Foreseen, ForeseenKind
-from scheduler.model import PoolDemand
+from scheduler.model import Node, PoolDemand
 from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
 from scheduler.sketch import RunTimes
 from tests.scheduler.autoscale.fleets import NOW, fleet, group, node, plan_for, work
-from tests.scheduler.autoscale.situations import Situation, situations
+from tests.scheduler.autoscale.situations import RISES, Situation, situations
 
 BOOT = timedelta(minutes=3)
 MINUTE = RunTimes.of([60.0] * 20).expected()
@@ -217,6 +219,43 @@ def test_a_forecast_never_makes_less(now: Situation, foreseen: tuple[Foreseen, .
     assert slots_after(now, plan) >= slots_after(now, now.plan())
     bought = sum(action.count for action in plan.actions if isinstance(action, ScaleOut))
     assert not bought or sum(each.asked_for for each in now.assessed) + bought <= now.policy.max_nodes
+
+
+@given(situations(retired=False), RISES)
+def test_what_repeats_never_makes_less(now: Situation, expected: Recurrence) -> None:
+    """Whatever is expected by time of week, no slots go that would have stayed, none is missing, bounds hold."""
+    told = replace(now.learned or PoolHistory(), recurrence=expected)
+    ahead = replace(now, policy=replace(now.policy, anticipate=True), learned=told)
+    without = replace(ahead, policy=replace(now.policy, anticipate=False))
+    assert slots_after(now, ahead.plan()) >= slots_after(now, without.plan())
+    bought = sum(action.count for action in ahead.plan().actions if isinstance(action, ScaleOut))
+    assert not bought or sum(each.asked_for for each in now.assessed) + bought <= now.policy.max_nodes
+
+
+def test_a_rise_is_started_ahead_by_a_boot_and_waited_for_no_longer_than_it_is_worth() -> None:
+    """Nodes are asked for a boot ahead, not before; idle ones stay a little for a rise that is late, and then go."""
+    policy = ScalingPolicy(anticipate=True, idle_timeout=timedelta(seconds=1), acceptable_wait=timedelta(seconds=1))
+    expected = Recurrence(rises=(Rise(NOW, 4, "3 of 4 weeks"),))
+    past = GroupHistory(boot_time=BOOT)
+    idle = tuple(node(number, idle=timedelta(hours=1)) for number in range(2))
+
+    def at(after: timedelta, *nodes: Node, recurrence: Recurrence = expected) -> Plan:
+        now, known = Situation(policy, work(0, 0), (fleet(group(), *nodes),), {group().key: past}), PoolHistory()
+        return replace(now, learned=replace(known, recurrence=recurrence)).plan(NOW + after)
+
+    tick = timedelta(microseconds=1)
+    assert not isinstance(at(-BOOT - tick).actions[0], ScaleOut)
+    (order,) = at(-BOOT).actions
+    assert isinstance(order, ScaleOut)
+    assert order.count * group().task_slots == 4
+    assert "4 tasks are expected from 12:00 UTC on, as in 3 of 4 weeks before" in order.reason.sentence
+    # Kept through what a restart costs before and, up to its five minutes, after.
+    assert isinstance(at(-2 * BOOT - tick, *idle).actions[0], Drain)
+    assert isinstance(at(-2 * BOOT, *idle).actions[0], Hold)
+    assert isinstance(at(timedelta(minutes=5) - tick, *idle).actions[0], Hold)
+    assert isinstance(at(timedelta(minutes=5), *idle).actions[0], Drain)
+    missed = replace(expected, misses=2, missed_at=NOW - BOOT)
+    assert isinstance(at(-BOOT, recurrence=missed).actions[0], Hold)
 
 
 @given(WORK, st.lists(FORESEEN, max_size=4).map(tuple), st.floats(1, 1e4))
