@@ -53,20 +53,17 @@ def carry_out(cluster: Cluster, each: NodeSet, order: Orders) -> None:  # noqa: 
 
 
 def _allowed(cluster: Cluster, each: NodeSet, wanted: int) -> int:
-    """Count how many of the nodes asked for are given; the others are refused.
-
-    A group's own maximum cuts an order off, as whoever sends orders would; what is beyond a quota is refused whole, as
-    Azure does.
-    """
+    """Count how many of the nodes asked for are given; the others are refused."""
     if wanted <= 0:
         return 0
     most = each.spec.max_nodes
-    given = max(0, wanted if most is None else min(wanted, most - len(each.nodes)))
+    given = wanted if most is None else min(wanted, most - len(each.nodes))
     for quota, sets in cluster.quotas:
-        if each in sets and sum(len(other.nodes) for other in sets) + given > quota:
-            given = 0
+        if each in sets:
+            given = min(given, quota - sum(len(other.nodes) for other in sets))
     if any(begin <= cluster.now < end for begin, end in each.spec.refused):
         given = 0
+    given = max(0, given)
     if len(each.nodes) + given > MOST_NODES:
         raise InvalidRequestError(
             f"{given:,} nodes more are asked for, beside {len(each.nodes):,}; the simulator has at most {MOST_NODES:,}"
