@@ -231,15 +231,26 @@ def _room(
         if now < again:
             sentence = f"Azure refused nodes ({history.refused_kind.value}): {history.refused_message}; asked again"
             return 0, Reason(ReasonKind.CAPACITY_REFUSED, f"{sentence} after {again:%H:%M:%S} UTC")
+    return _after_trouble(history, policy, now, underway) or (room, None)
+
+
+def _after_trouble(
+    history: GroupHistory, policy: ScalingPolicy, now: datetime, underway: int
+) -> tuple[int, Reason | None] | None:
+    """Have one node tried before more: boots have failed, or a quota's refusal is over.
+
+    An order beyond a quota is refused whole, so that a pool that asked for all again would have none for ever.
+    """
     if history.failed_boots >= policy.max_failed_boots and history.failed_boot_at is not None:
-        again = history.failed_boot_at + policy.boot_deadline
+        kind, again = ReasonKind.BOOT_BREAKER, history.failed_boot_at + policy.boot_deadline
         sentence = f"{history.failed_boots} boots in a row failed (boot records: `nodes` container, boot/)"
         if now < again:
-            return 0, Reason(ReasonKind.BOOT_BREAKER, f"{sentence}; one is tried after {again:%H:%M:%S} UTC")
-        if underway:
-            return 0, Reason(ReasonKind.BOOT_BREAKER, f"{sentence}; one is being tried")
-        return 1, None
-    return room, None
+            return 0, Reason(kind, f"{sentence}; one is tried after {again:%H:%M:%S} UTC")
+    elif history.refused_at is not None and history.refused_kind is CapacityErrorKind.QUOTA:
+        kind, sentence = ReasonKind.CAPACITY_REFUSED, f"Azure refused nodes (quota): {history.refused_message}"
+    else:
+        return None
+    return (0, Reason(kind, f"{sentence}; one is being tried")) if underway else (1, None)
 
 
 def _late_refusal(fleet: GroupFleet, history: GroupHistory, now: datetime) -> Reason | None:

@@ -242,6 +242,20 @@ CASES = [
         history={MAIN.key: GroupHistory(refused_at=NOW - 4 * MINUTE, refused_kind=CapacityErrorKind.QUOTA)},
     ),
     Case(
+        "after a quota's refusal one node is tried",
+        work(40),
+        (fleet(MAIN),),
+        [("ScaleOut", "main/g1", 1, ReasonKind.BACKLOG)],
+        history={MAIN.key: GroupHistory(refused_at=NOW - 6 * MINUTE, refused_kind=CapacityErrorKind.QUOTA)},
+    ),
+    Case(
+        "while it is tried no more is asked for",
+        work(40),
+        (fleet(MAIN, node(1, NodePhase.BOOTING, age=MINUTE)),),
+        [("Hold", "main/g1", 0, ReasonKind.CAPACITY_REFUSED)],
+        history={MAIN.key: GroupHistory(refused_at=NOW - 6 * MINUTE, refused_kind=CapacityErrorKind.QUOTA)},
+    ),
+    Case(
         "a refusal is forgotten after its time",
         work(1),
         (fleet(MAIN),),

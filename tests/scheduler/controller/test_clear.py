@@ -219,6 +219,7 @@ def test_a_crash_at_any_call_leaves_nothing_behind(after: bool) -> None:
         clear(world, 2 * SETTLED_AFTER)
         assert (names(world, OUTPUTS), names(world, INPUTS)) == ([], [])
         assert {name for name, count in rows(world).items() if count} == {
+            "alembic_version",
             "store_identity",
             "deleted_jobs",
             "run_times",

@@ -61,10 +61,10 @@ def test_an_order_is_told_with_its_arithmetic() -> None:
         "Group main (Standard_D2s_v5, 2 slots a node): 1 booting (for up to 3 min), 2 working; a boot took 60 s.",
     )
     assert story.wanted[0].startswith("20 waiting and 2 running tasks of about 60 s each are 1260 s of work")
-    assert story.wanted[0].endswith(": 21 slots.")
+    assert story.wanted[0].endswith(": 22 slots.")
     assert story.wanted[1:] == ("Nodes that served or would soon had 6 slots.", "Bounds of the pool: 0 to 10 nodes.")
     assert story.decided[0].startswith("Scale out 7 nodes of group main, because 20 waiting")
-    assert story.held_back[0] == "1 slot more would have been of use."
+    assert story.held_back[0] == "2 slots more would have been of use."
     assert story.held_back[1:] == ("Group main: the pool is at its maximum of 10 nodes.",)
     assert story.replayed == ("Decided again from its inputs, the same comes out.",)
     assert title(story) == f"Pool {POOL}, decided at 2026-03-01 12:00:00 UTC"
