@@ -13,16 +13,14 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import delete
 
 from node_bootstrap.protocol import Event, Outcome, TaskMessage, TaskRef, decode
-from scheduler.adapters.sql.database import METADATA, Database
+from scheduler.adapters.sql.database import Database
 from scheduler.dispatch.records import Start
 from scheduler.errors import ConflictError
 from scheduler.model import JobState, OutputFile, RetryPolicy, Task, TaskResult, TaskState
-from tests.scheduler.job_world import World, step
+from tests.scheduler.job_world import World, empty, step
 
-TABLES = [table for table in METADATA.sorted_tables if table.name not in {"store_identity", "alembic_version"}]
 RETRY = RetryPolicy(max_task_retries=1, max_node_faults=1, max_preemptions=1)
 MIXED = st.sampled_from([*Outcome, Outcome.SUCCESS, Outcome.SUCCESS, Outcome.SUCCESS])
 
@@ -38,9 +36,7 @@ class Commits(RuleBasedStateMachine):
     )
     def submit(self, first: int, second: int) -> None:
         """Submit two jobs of two dependent steps and an independent one."""
-        with self.database.write() as connection:
-            for table in reversed(TABLES):
-                connection.execute(delete(table))
+        empty(self.database)
         self.world = World(database=self.database)
         self.messages: list[TaskMessage] = []
         self.events: list[Event] = []

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete
 
 from node_bootstrap.protocol import INPUTS, Outcome, ResolvedInputs, TextFile, decode, resolved_blob
-from scheduler.adapters.sql.database import METADATA, Database
+from scheduler.adapters.sql.database import Database
 from scheduler.errors import InvalidRequestError
 from scheduler.model import (
     IndexRange,
@@ -24,10 +23,9 @@ from scheduler.model import (
     TaskResult,
     TaskState,
 )
-from tests.scheduler.job_world import World, step
+from tests.scheduler.job_world import World, empty, step
 
 ONCE = RetryPolicy(max_task_retries=0)
-TABLES = [table for table in METADATA.sorted_tables if table.name not in {"store_identity", "alembic_version"}]
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +44,7 @@ def world(database: Database) -> World:
 
 def fresh_world(database: Database) -> World:
     """Empty the database and give a world on it."""
-    with database.write() as connection:
-        for table in reversed(TABLES):
-            connection.execute(delete(table))
+    empty(database)
     return World(database=database)
 
 
