@@ -60,6 +60,13 @@ def ending(classes: tuple[DemandClass, ...], span: timedelta, now: datetime) -> 
     return sum(each.ending(span, now) for each in classes)
 
 
+def mean_of_waiting(classes: tuple[DemandClass, ...], otherwise: float | None) -> float | None:
+    """Weigh what is expected of the waiting tasks, in seconds, as far as anything is; `otherwise` where nothing is."""
+    known = [(each.active_tasks, seconds) for each in classes if (seconds := each.task_seconds) is not None]
+    waiting = sum(tasks for tasks, _ in known)
+    return sum(tasks * seconds for tasks, seconds in known) / waiting if waiting else otherwise
+
+
 def waiting_times(active_tasks: int, classes: tuple[DemandClass, ...], mean: float) -> tuple[tuple[float, float], ...]:
     """Give lengths, in seconds, each with how many of a pool's waiting tasks are expected to take so long.
 

@@ -61,8 +61,8 @@ def desire(
     worth = _whole(sum(tasks * policy.worth_a_slot(each, boot_time, task_slots) for each, tasks in lengths) / 1_000_000)
     seconds = sum(tasks * min(each, wait) for each, tasks in lengths) + running * min(mean / 2, wait)
     in_time = max(0, _whole(seconds / wait) - running)
-    overdue = _overdue(policy, demand, now)
-    if overdue:
+    late = overdue(policy, demand, now)
+    if late:
         in_time = max(in_time, 1, math.ceil(active * mean / wait))
     new = min(active, max(in_time, worth))
     if running == 0:
@@ -78,7 +78,7 @@ def desire(
             f" {_number(wait)} s it needs {in_time} slots more, and beside a boot of {_number(boot)} s {worth} are"
             " worth their price"
         )
-        if overdue:
+        if late:
             sentence += "; the oldest task is overdue, so waiting tasks get slots of their own"
     return Desire(slots, enough, f"{sentence}: {slots} slots")
 
@@ -87,7 +87,8 @@ def _whole(slots: float) -> int:
     return math.ceil(slots - _ROUNDING)
 
 
-def _overdue(policy: ScalingPolicy, demand: PoolDemand, now: datetime) -> bool:
+def overdue(policy: ScalingPolicy, demand: PoolDemand, now: datetime) -> bool:
+    """Whether a task has waited for longer than the acceptable wait and a whole boot."""
     if demand.oldest_active_at is None or demand.active_tasks == 0:
         return False
     return now - demand.oldest_active_at > policy.acceptable_wait + policy.boot_deadline

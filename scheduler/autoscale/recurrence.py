@@ -85,7 +85,7 @@ class Recurrence:
 def seen(known: Recurrence, before: int, demand: int, now: datetime, zone: str) -> Recurrence:
     """Learn from what the demand is now and has been until now; the same object where nothing is new."""
     profile = known.profile
-    at = _start_of(now)
+    at = start_of_span(now)
     if profile.opened_at is None or profile.zone != zone or at < profile.opened_at:
         days = profile.days if profile.zone == zone else ()
         known = replace(known, profile=Profile(zone, days, at, demand, whole=now == at), rises=())
@@ -189,7 +189,8 @@ def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
-def _start_of(now: datetime) -> datetime:
+def start_of_span(now: datetime) -> datetime:
+    """Give when the five minutes began that an instant is in."""
     return now - timedelta(minutes=now.minute % 5, seconds=now.second, microseconds=now.microsecond)
 
 

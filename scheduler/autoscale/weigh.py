@@ -6,7 +6,7 @@ from datetime import datetime
 
 from scheduler.autoscale.assess import Assessment, assess
 from scheduler.autoscale.calendar import boot_ahead, least_nodes
-from scheduler.autoscale.desire import Desire, desire
+from scheduler.autoscale.desire import Desire, desire, overdue
 from scheduler.autoscale.foresight import foresee, with_foresight
 from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import GroupFleet, GroupHistory
@@ -58,7 +58,10 @@ def weigh(
     boot_time, task_slots = (None, 1) if first is None else (first.boot_time, first.group.task_slots)
     retiring = _retiring_runs(groups)
     horizon = max(each.boot_time or UNMEASURED_BOOT for each in assessed)
-    wanted, later = (desire(policy, demand, retiring, at, boot_time, task_slots) for at in (now, now + horizon))
+    wanted = later = desire(policy, demand, retiring, now, boot_time, task_slots)
+    # Time alone makes a difference only where a task becomes overdue.
+    if overdue(policy, demand, now + horizon) and not overdue(policy, demand, now):
+        later = desire(policy, demand, retiring, now + horizon, boot_time, task_slots)
     if (ahead := foresee(demand, horizon, now)) is not None:
         forecast = desire(policy, ahead.demand, retiring, now, boot_time, task_slots)
         wanted = with_foresight(wanted, forecast, ahead.sentence)

@@ -127,19 +127,21 @@ def _tuned(
         tried += run_all(seen, world, _with_nodes_up(proposal, peaks), options.processes)
         proposal = propose(wanted, tried)
     before = Case(policy, tuple({**fixed, **now}.items()), options.seed)
-    shown = [before, proposal.best.case, *(each.case for each in around(wanted, tried, proposal.best))]
-    whole = run_all(workload, world, shown, options.processes)
+    best, neighbours = proposal.best.case, [each.case for each in around(wanted, tried, proposal.best)]
+    whole = run_all(workload, world, [before, *neighbours], options.processes)
     with bar(f"{workload.name}, week by week", 1.0) as moved:
-        run = run_case(workload, world, proposal.best.case, progress=moved)
+        run = run_case(workload, world, best, progress=moved)
     return Tuned(
         objective=str(wanted),
         kept=proposal.kept,
-        best=Judged(proposal.best.case, report(run)),
+        best=Judged(best, report(run)),
         today=whole[0],
-        around=tuple(whole[2:]),
-        held_back=() if parts is None else tuple(run_all(parts[1], world, shown, options.processes)),
+        around=tuple(whole[1:]),
+        held_back=()
+        if parts is None
+        else tuple(run_all(parts[1], world, [before, best, *neighbours], options.processes)),
         spells=spells_of(run, wanted),
-        settings=settings_text(proposal.best.case.settings) if policy == _OWN else "",
+        settings=settings_text(best.settings) if policy == _OWN else "",
         tried=tuple(tried),
     )
 

@@ -25,7 +25,7 @@ from scheduler.adapters.sql.job_schema import (
 )
 from scheduler.adapters.sql.run_times import ALL_WORK, to_run_times, work_run_times
 from scheduler.adapters.sql.scheduled_demand import foreseen_of, upcoming, works_of
-from scheduler.demand import Cohort, DemandClass, Foreseen, ForeseenKind
+from scheduler.demand import Cohort, DemandClass, Foreseen, ForeseenKind, mean_of_waiting
 from scheduler.dispatch.run_times import expected_run_times
 from scheduler.model import JobState, PoolDemand
 from scheduler.sketch import NONE_SEEN, RunTimes
@@ -87,14 +87,10 @@ def pool_demand(connection: Connection, pool: str) -> PoolDemand:
     if rest is not None:
         classes.append(rest.as_class)
         since += [rest.active_since] if rest.active_since is not None else []
-    weighed = [(each.active_tasks, seconds) for each in classes if (seconds := each.task_seconds) is not None]
-    waiting = sum(tasks for tasks, _ in weighed)
     return PoolDemand(
         active_tasks=active,
         running_tasks=running,
-        mean_task_seconds=(
-            sum(tasks * seconds for tasks, seconds in weighed) / waiting if waiting else known.of_pool.expected().mean()
-        ),
+        mean_task_seconds=mean_of_waiting(tuple(classes), known.of_pool.expected().mean()),
         oldest_active_at=min(since, default=None),
         classes=tuple(classes),
         foreseen=(

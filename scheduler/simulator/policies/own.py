@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from statistics import median_high
 
@@ -15,7 +15,7 @@ from scheduler.autoscale.keeping import Keeping
 from scheduler.autoscale.learning import learnt
 from scheduler.autoscale.levels import PoolHistory, observed
 from scheduler.autoscale.plan import Action, Drain, GroupFleet, GroupHistory, Hold, Remove, ScaleOut, Undrain
-from scheduler.autoscale.recurrence import DOUBT, SPAN, Recurrence
+from scheduler.autoscale.recurrence import DOUBT, SPAN, Recurrence, start_of_span
 from scheduler.dispatch.run_times import POOL_SPAN
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, PoolDemand
@@ -184,7 +184,7 @@ def _expectations(
     policy: ScalingPolicy, history: GroupHistory, recurrence: Recurrence, now: datetime
 ) -> Iterator[float]:
     """Give the times at which what repeats may make a difference: spans begin, and rises are near or are past."""
-    yield seconds(now - (now - datetime.min.replace(tzinfo=UTC)) % SPAN + SPAN)
+    yield seconds(start_of_span(now) + SPAN)
     if recurrence.missed_at is not None:
         yield seconds(recurrence.missed_at + DOUBT)
     again = policy.restart_cost(history.boot_time)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from scheduler.demand import Cohort, DemandClass, Foreseen, ForeseenKind
+from scheduler.demand import Cohort, DemandClass, Foreseen, ForeseenKind, mean_of_waiting
 from scheduler.model import PoolDemand
 from scheduler.simulator.interface import ComingView, Observation, StepView, WorkView
 from scheduler.sketch import Expected
@@ -31,9 +31,9 @@ def demand_of(seen: Observation, times: Expected, *, foresight: bool) -> PoolDem
         return PoolDemand(waiting, running, times.mean(), oldest, all_of_it)
     classes = _classes(seen.work)
     return PoolDemand(
-        active_tasks=seen.waiting_slots,
-        running_tasks=seen.running_slots,
-        mean_task_seconds=_mean(classes, seen.work),
+        active_tasks=waiting,
+        running_tasks=running,
+        mean_task_seconds=mean_of_waiting(classes, seen.work.times.mean()),
         oldest_active_at=oldest,
         classes=classes,
         foreseen=tuple([_foreseen(each) for each in seen.work.coming]) if foresight else (),
@@ -45,13 +45,6 @@ def _classes(work: WorkView) -> tuple[DemandClass, ...]:
     if work.waiting or work.running:
         told.append(DemandClass("", "", work.waiting, work.running, work.times))
     return tuple(told)
-
-
-def _mean(classes: tuple[DemandClass, ...], work: WorkView) -> float | None:
-    """Weigh what is expected of the waiting tasks, as far as anything is."""
-    known = [(each.active_tasks, length) for each in classes if (length := each.task_seconds) is not None]
-    waiting = sum(tasks for tasks, _ in known)
-    return sum(tasks * length for tasks, length in known) / waiting if waiting else work.times.mean()
 
 
 def _class(step: StepView) -> DemandClass:
