@@ -128,7 +128,7 @@ def test_a_policy_is_compiled_from_settings(tmp_path: Path) -> None:
     found = run("compile", str(path), "--set", "min_nodes=2", "--slots", "4")
     assert found.exit_code == 0, found.stderr
     assert "$TargetDedicatedNodes = max(2, min(40, nodes));" in found.stdout
-    assert "running / 2) * 1 / 10)" in found.stdout
+    assert "backlog = ceil((waiting * 2 + running * 1) / 20);" in found.stdout
     assert "exact:         max_nodes: min(40, ...)" in found.stderr
     assert "not expressed: boot_deadline: " in found.stderr
     assert run("check", text=found.stdout).exit_code == 0

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_views import SqlJobViews
+from scheduler.adapters.sql.schedule_store import SqlScheduleStore
 from scheduler.autoscale.inputs import Inputs, decide_on, record_of
 from scheduler.autoscale.plan import GroupFleet, Reason, ReasonKind, ScaleOut
 from scheduler.cli.pool_shadow import changed, pool
@@ -74,8 +75,10 @@ def service(world: World) -> Service:
     )
     fleet.record_inputs(world.epoch, record_of(inputs, decide_on(inputs), POOL))
     storage = StorageAddress(address)
-    views = SqlJobViews(world.database)
-    return SmallPages(world.jobs, fleet, lambda: storage, world.clock, views=views, blobs=world.blobs)
+    schedules, views = SqlScheduleStore(world.database), SqlJobViews(world.database)
+    return SmallPages(
+        world.jobs, fleet, lambda: storage, world.clock, schedules=schedules, views=views, blobs=world.blobs
+    )
 
 
 @pytest.fixture
