@@ -6,6 +6,7 @@ Prices are US dollars an hour in eastus. They are estimates for people; a bill c
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 # Windows Server's licence, in dollars per vCPU and hour. Source: differences of the public pay-as-you-go prices of
@@ -50,6 +51,7 @@ class VmSize:
         return self.linux_usd_per_hour * (self.spot_part if spot else 1.0) + licence
 
 
+@lru_cache(maxsize=1024)
 def quotas_of(size: str, *, spot: bool = False) -> tuple[str, ...]:
     """Name the quotas of a region that count the vCPUs of a size."""
     return (SPOT_QUOTA,) if spot else (REGIONAL_QUOTA, family_of(size))

@@ -133,15 +133,18 @@ class ScalingPolicy:
         for floor in self.floors:
             _check("the nodes of a floor", floor.nodes, 0, self.max_nodes)
 
-    def worth_a_slot(self, task_seconds: float, boot_time: timedelta | None, task_slots: int) -> int:
+    def start_cost(self, boot_time: timedelta | None, task_slots: int) -> float:
+        """Give what the start of a node costs for each of its slots, in seconds of a node."""
+        boot = UNMEASURED_BOOT if boot_time is None else boot_time
+        return _BOOTS_OF_A_START * boot.total_seconds() / task_slots
+
+    def worth_a_slot(self, task_seconds: float, start: float) -> int:
         """Give the part of the waiting tasks for which a new slot is worth its price, in millionths.
 
         N tasks of r seconds that share n new slots wait for N² r / 2n in all once these are up. One more slot saves
-        N² r / 2n² of that, and costs its part of a node's start: so n = N √(waiting_cost r / 2 start).
+        N² r / 2n² of that, and costs `start` (`start_cost`): so n = N √(waiting_cost r / 2 start).
         Whole millionths, so that a formula of Azure Batch counts exactly alike.
         """
-        boot = UNMEASURED_BOOT if boot_time is None else boot_time
-        start = _BOOTS_OF_A_START * boot.total_seconds() / task_slots
         worth = self.waiting_cost * task_seconds / 2
         return _MILLION if worth >= start else math.floor(_MILLION * math.sqrt(worth / start))
 

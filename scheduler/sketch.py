@@ -1,8 +1,10 @@
 """Run times as a small sketch: how many by half powers of two, from which a mean and the odds of ending are read."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
 
 # Half powers of two: a run is told from one that takes 1.42 times as long. From a millisecond to a year.
 PER_DOUBLING = 2
@@ -18,14 +20,13 @@ _LEAST_SECONDS = 0.001
 _NOTHING = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """Runs of about one length: of 2^(`index`/2) s and more, below the next bucket; `seconds` is their sum.
+class Bucket(NamedTuple):
+    """Runs of about one length: of 2^(`place`/2) s and more, below the next bucket; `seconds` is their sum.
 
     Older runs fade, so that `runs` need not be whole.
     """
 
-    index: int
+    place: int
     runs: float
     seconds: float
 
@@ -42,7 +43,7 @@ class Expected:
     @property
     def runs(self) -> float:
         """How many runs this stands for."""
-        return math.fsum(runs for _, runs in self.lengths)
+        return math.fsum([runs for _, runs in self.lengths])
 
     def leaning_on(self, prior: "Expected") -> "Expected":
         """Give what to expect, having seen `n` runs of this work and `prior` of similar work.
@@ -68,7 +69,9 @@ class Expected:
 
     def mean(self) -> float | None:
         """Give the mean; None where nothing is known."""
-        return math.fsum(length * runs for length, runs in self.lengths) / self.runs if self.lengths else None
+        if not self.lengths:
+            return None
+        return math.fsum([length * runs for length, runs in self.lengths]) / self.runs
 
     def median(self) -> float | None:
         """Give the length that half of the runs do not exceed; None where nothing is known."""
@@ -123,20 +126,22 @@ class RunTimes:
     @property
     def runs(self) -> float:
         """How many runs this stands for."""
-        return math.fsum(bucket.runs for bucket in self.buckets)
+        return math.fsum([bucket.runs for bucket in self.buckets])
 
     def merged(self, other: "RunTimes", weight: float = 1.0) -> "RunTimes":
         """Add another sketch, each of its runs counted `weight` times."""
-        return RunTimes(_summed((*self.buckets, *_weighed(other.buckets, weight))))
+        sums = {bucket.place: bucket for bucket in self.buckets}
+        return RunTimes(_summed(_weighed(other.buckets, weight), sums))
 
     def followed_by(self, lengths: Iterable[float], span: float) -> "RunTimes":
         """Add newer run times; older ones fade, so that all together stand for no more than `span` runs."""
         now = self.merged(RunTimes.of(lengths))
-        return now if now.runs <= span else RunTimes(_summed(_weighed(now.buckets, span / now.runs)))
+        runs = now.runs
+        return now if runs <= span else RunTimes(_noticed(_weighed(now.buckets, span / runs)))
 
     def expected(self) -> Expected:
         """Give what to expect after these: the longest run is cut (`OUTLIER`), the others count as they were."""
-        lengths = [(bucket.seconds / bucket.runs, bucket.runs) for bucket in self.buckets]
+        lengths = [(seconds / runs, runs) for _, runs, seconds in self.buckets]
         top, single = [], 1.0
         while lengths and single > _NOTHING:
             length, runs = lengths.pop()
@@ -165,16 +170,22 @@ def _index(length: float) -> int:
     return min(max(math.floor(PER_DOUBLING * math.log2(length)), _SHORTEST), _LONGEST)
 
 
-def _weighed(buckets: Iterable[Bucket], weight: float) -> Iterable[Bucket]:
-    return (Bucket(each.index, each.runs * weight, each.seconds * weight) for each in buckets)
+def _weighed(buckets: Iterable[Bucket], weight: float) -> list[Bucket]:
+    return [Bucket(place, runs * weight, seconds * weight) for place, runs, seconds in buckets]
 
 
-def _summed(buckets: Iterable[Bucket]) -> tuple[Bucket, ...]:
-    sums: dict[int, tuple[float, float]] = {}
+def _summed(buckets: Iterable[Bucket], known_sums: Mapping[int, Bucket] = MappingProxyType({})) -> tuple[Bucket, ...]:
+    sums = dict(known_sums)
     for bucket in buckets:
-        runs, seconds = sums.get(bucket.index, (0.0, 0.0))
-        sums[bucket.index] = runs + bucket.runs, seconds + bucket.seconds
-    return tuple(Bucket(index, *sums[index]) for index in sorted(sums) if sums[index][0] > _NOTHING)
+        place, runs, seconds = bucket
+        known = sums.get(place)
+        sums[place] = bucket if known is None else Bucket(place, known.runs + runs, known.seconds + seconds)
+    return _noticed([sums[place] for place in sorted(sums)])
+
+
+def _noticed(buckets: Iterable[Bucket]) -> tuple[Bucket, ...]:
+    """Leave out what has faded away."""
+    return tuple([bucket for bucket in buckets if bucket.runs > _NOTHING])
 
 
 NONE_SEEN = RunTimes()

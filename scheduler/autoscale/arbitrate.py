@@ -27,12 +27,56 @@ class Purchases:
     held: Mapping[GroupKey, Reason]
 
 
-def claim_of(pool: Weighed, ledger: Ledger) -> Claim:
-    """Say what a pool lacks once draining nodes are taken back; one that lacks nothing is offered nothing."""
-    current = tuple(each for each in pool.groups if each.group.current)
-    known = tuple(each for each in current if each.unknown is None)
+NOTHING_BOUGHT = Purchases({}, {})
+
+
+@dataclass(slots=True)
+class Shortage:
+    """What is still missing while groups are gone through."""
+
+    slots: int
+    nodes: int
+    bought_from: list[GroupKey] = field(default_factory=list)
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything is missing."""
+        return self.slots > 0 or self.nodes > 0
+
+    def nodes_of(self, each: Assessment) -> int:
+        """Count the nodes of a group that would meet it."""
+        return max(math.ceil(self.slots / each.group.task_slots), self.nodes, 0)
+
+    def met_by(self, each: Assessment, count: int) -> None:
+        """Have so many nodes of a group meet it in part."""
+        self.slots -= count * each.group.task_slots
+        self.nodes -= count
+        self.bought_from.append(each.group.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A pool's current groups, those of them that could be read, and what is missing once draining nodes are back."""
+
+    current: tuple[Assessment, ...]
+    known: tuple[Assessment, ...]
+    back: tuple[Undrain, ...]
+    shortage: Shortage
+
+
+def stand(pool: Weighed) -> Standing:
+    """Say what a pool lacks, and take draining nodes back for it."""
+    current = tuple([each for each in pool.groups if each.group.current])
+    known = tuple([each for each in current if each.unknown is None])
     shortage = _shortage(pool, current)
-    taken = {action.group: len(action.nodes) for action in _take_back(shortage, known, pool.wanted)}
+    back = _take_back(shortage, known, pool.wanted) if shortage.exists else []
+    return Standing(current, known, tuple(back), shortage)
+
+
+def claim_of(pool: Weighed, standing: Standing, ledger: Ledger) -> Claim:
+    """Say what a pool would buy; one that lacks nothing is offered nothing."""
+    current, known, shortage = standing.current, standing.known, standing.shortage
+    taken = {action.group: len(action.nodes) for action in standing.back}
     nodes = {each.group.key: each.serving + taken.get(each.group.key, 0) for each in current}
     return Claim(
         pool=pool.groups[0].group.key.pool,
@@ -45,20 +89,18 @@ def claim_of(pool: Weighed, ledger: Ledger) -> Claim:
     )
 
 
-def arbitrate(pool: Weighed, purchases: Purchases, learned: PoolHistory | None, now: datetime) -> tuple[Action, ...]:
+def arbitrate(
+    pool: Weighed, standing: Standing, purchases: Purchases, learned: PoolHistory | None, now: datetime
+) -> tuple[Action, ...]:
     """Plan for the groups of one pool, in declared order.
 
-    Missing slots are taken from draining nodes first, then bought as `purchases` says. Where nothing is to be bought,
-    boots that are not needed any more are given up, and idle nodes go, from the last group first, and only while what
-    is left is enough without any group that could not be read. Nodes of retired generations all go, and so do those
-    that a person asked to go, which are never taken back; others are bought for them in the same plan.
+    Missing slots are taken from draining nodes first (`stand`), then bought as `purchases` says. Where nothing is to be
+    bought, boots that are not needed any more are given up, and idle nodes go, from the last group first, and only
+    while what is left is enough without any group that could not be read. Nodes of retired generations all go, and so
+    do those that a person asked to go, which are never taken back; others are bought for them in the same plan.
     """
-    current = tuple(each for each in pool.groups if each.group.current)
-    known = tuple(each for each in current if each.unknown is None)
-    shortage = _shortage(pool, current)
-    actions: list[Action] = [*_retire(pool.groups), *_let_go(current)]
-    back = _take_back(shortage, known, pool.wanted) if shortage.exists else []
-    actions += back
+    current, known, back, shortage = standing.current, standing.known, standing.back, standing.shortage
+    actions: list[Action] = [*_retire(pool.groups), *_let_go(current), *back]
     if shortage.exists:
         actions += _buy(shortage, known, purchases, pool)
     else:
@@ -83,27 +125,6 @@ def arbitrate(pool: Weighed, purchases: Purchases, learned: PoolHistory | None, 
     return tuple(actions)
 
 
-@dataclass(slots=True)
-class _Shortage:
-    """What is still missing while groups are gone through."""
-
-    slots: int
-    nodes: int
-    bought_from: list[GroupKey] = field(default_factory=list)
-
-    @property
-    def exists(self) -> bool:
-        return self.slots > 0 or self.nodes > 0
-
-    def nodes_of(self, each: Assessment) -> int:
-        return max(math.ceil(self.slots / each.group.task_slots), self.nodes, 0)
-
-    def met_by(self, each: Assessment, count: int) -> None:
-        self.slots -= count * each.group.task_slots
-        self.nodes -= count
-        self.bought_from.append(each.group.key)
-
-
 def _retire(groups: tuple[Assessment, ...]) -> tuple[Drain, ...]:
     reason = Reason(ReasonKind.RETIRED, "a newer generation of the group is declared; what runs may end")
     return tuple(
@@ -120,7 +141,7 @@ def _let_go(current: tuple[Assessment, ...]) -> tuple[Drain, ...]:
     )
 
 
-def _take_back(shortage: _Shortage, known: tuple[Assessment, ...], wanted: Desire) -> list[Undrain]:
+def _take_back(shortage: Shortage, known: tuple[Assessment, ...], wanted: Desire) -> list[Undrain]:
     actions: list[Undrain] = []
     for each in known:
         candidates = tuple(node for node in each.draining + each.drained if node.drain_asked_at is None)
@@ -133,8 +154,8 @@ def _take_back(shortage: _Shortage, known: tuple[Assessment, ...], wanted: Desir
     return actions
 
 
-def _shortage(pool: Weighed, current: tuple[Assessment, ...]) -> _Shortage:
-    return _Shortage(
+def _shortage(pool: Weighed, current: tuple[Assessment, ...]) -> Shortage:
+    return Shortage(
         slots=pool.wanted.slots - sum(each.serving_slots for each in current),
         nodes=_least_nodes(pool, pool.wanted, current) - sum(each.serving for each in current),
     )
@@ -149,7 +170,7 @@ def _least_nodes(pool: Weighed, desire: Desire, current: tuple[Assessment, ...])
 
 
 def _buy(
-    shortage: _Shortage,
+    shortage: Shortage,
     known: tuple[Assessment, ...],
     purchases: Purchases,
     pool: Weighed,
@@ -290,11 +311,11 @@ def _sentence(nodes: tuple[Node, ...], sentence: str) -> str:
     return f"{sentence}: {'; '.join(causes)}" if causes else sentence
 
 
-def _hold(each: Assessment, pool: Weighed, shortage: _Shortage, purchases: Purchases) -> Hold:
+def _hold(each: Assessment, pool: Weighed, shortage: Shortage, purchases: Purchases) -> Hold:
     return Hold(each.group.key, _hold_reason(each, pool, shortage, purchases))
 
 
-def _hold_reason(each: Assessment, pool: Weighed, shortage: _Shortage, purchases: Purchases) -> Reason:
+def _hold_reason(each: Assessment, pool: Weighed, shortage: Shortage, purchases: Purchases) -> Reason:
     policy, wanted = pool.policy, pool.wanted
     if each.unknown is not None:
         return Reason(ReasonKind.UNKNOWN_FLEET, f"the group could not be read, so it is left as it is: {each.unknown}")
@@ -313,9 +334,9 @@ def _hold_reason(each: Assessment, pool: Weighed, shortage: _Shortage, purchases
         return Reason(ReasonKind.OTHER_GROUP, f"{wanted.sentence}; given by {others}")
     if wanted.slots == 0 and each.serving == 0:
         return Reason(ReasonKind.NO_WORK, f"{wanted.sentence} and no node is up")
-    serve, boot = len(each.working), each.serving - len(each.working)
     sentence = (
-        f"{wanted.sentence}; nodes that serve: {serve}, that boot: {boot}, with {each.group.task_slots} slots each"
+        f"{wanted.sentence}; nodes that serve: {each.up}, that boot: {each.serving - each.up}, with"
+        f" {each.group.task_slots} slots each"
     )
     return Reason(ReasonKind.ENOUGH, sentence)
 

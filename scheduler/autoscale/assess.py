@@ -36,6 +36,7 @@ class Assessment:
     """A group's nodes by what can be done with them, each in order of name; the lists do not overlap.
 
     leaving     nodes that work or boot and that a person asked to go: they serve no longer
+    busy        nodes that work and are only counted, beside `working`
     ordered     nodes asked for that are not listed yet and may still be expected
     stuck       nodes asked for that are not expected any more: the set's capacity has them, and nothing counts on them
     asked_for   machines there are or will be, those being removed included and stuck ones left out
@@ -56,6 +57,7 @@ class Assessment:
     failed_boots: tuple[Node, ...]
     lost: tuple[Node, ...]
     leaving: tuple[Node, ...]
+    busy: int
     ordered: int
     stuck: int
     asked_for: int
@@ -73,9 +75,14 @@ class Assessment:
         return self.group.priority is GroupPriority.SPOT
 
     @property
+    def up(self) -> int:
+        """Nodes that run tasks."""
+        return len(self.working) + self.busy
+
+    @property
     def listed(self) -> int:
         """Nodes that are there and run tasks or will soon."""
-        return len(self.working) + len(self.booting)
+        return self.up + len(self.booting)
 
     @property
     def serving(self) -> int:
@@ -114,7 +121,7 @@ def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now:
         else:
             sorted_out[phase].append(node)
     removing = len(sorted_out[NodePhase.REMOVING])
-    there = len(fleet.nodes) - len(sorted_out[NodePhase.GONE])
+    there = len(fleet.nodes) - len(sorted_out[NodePhase.GONE]) + fleet.busy
     # A set's capacity falls when a deletion begins, so what is being removed is not among what it asks for.
     unlisted = max(0, fleet.capacity - (there - removing))
     ordered = min(unlisted, _expected(fleet, history, policy, now)) if unlisted else 0
@@ -133,6 +140,7 @@ def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now:
         failed_boots=_by_name(failed),
         lost=_by_name(sorted_out[NodePhase.LOST]),
         leaving=_by_name(leaving),
+        busy=fleet.busy,
         ordered=ordered,
         stuck=stuck,
         asked_for=asked_for,
@@ -187,7 +195,7 @@ def given_up(
         return None
     if fleet.error is not None:
         return refusal_kind(fleet.error), fleet.error
-    kept = sum(node.phase not in {NodePhase.GONE, NodePhase.REMOVING} for node in fleet.nodes)
+    kept = fleet.busy + sum(node.phase not in {NodePhase.GONE, NodePhase.REMOVING} for node in fleet.nodes)
     if fleet.capacity <= kept or _expected(fleet, history, policy, now):
         return None
     return CapacityErrorKind.ALLOCATION, _overdue_words(fleet.capacity - kept, policy)

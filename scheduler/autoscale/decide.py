@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 
-from scheduler.autoscale.arbitrate import Purchases, arbitrate, claim_of
+from scheduler.autoscale.arbitrate import NOTHING_BOUGHT, Purchases, Standing, arbitrate, claim_of, stand
 from scheduler.autoscale.budget import held_back, open_ledger
 from scheduler.autoscale.gangs import whole_purchases
 from scheduler.autoscale.levels import PoolHistory
@@ -42,21 +42,26 @@ def decide(
         name: weigh(policies.get(name, _UNDECLARED), demand.get(name), tuple(groups), history, now, learned.get(name))
         for name, groups in fleets.items()
     }
-    purchases = _purchases(pools, limits)
+    standings = {name: stand(pool) for name, pool in pools.items() if isinstance(pool, Weighed)}
+    lacking = any(each.shortage.exists for each in standings.values())
+    purchases = _purchases(pools, standings, limits) if lacking else {}
     actions: list[Action] = []
     for name, pool in pools.items():
         if isinstance(pool, Unread):
             actions += [Hold(each.group.key, _UNKNOWN) for each in pool.groups]
         else:
-            actions += arbitrate(pool, purchases[name], learned.get(name), now)
+            bought = purchases.get(name, NOTHING_BOUGHT)
+            actions += arbitrate(pool, standings[name], bought, learned.get(name), now)
     return Plan(tuple(actions))
 
 
-def _purchases(pools: Mapping[str, Weighed | Unread], limits: Limits) -> Mapping[str, Purchases]:
+def _purchases(
+    pools: Mapping[str, Weighed | Unread], standings: Mapping[str, Standing], limits: Limits
+) -> Mapping[str, Purchases]:
     """Share out what may be bought, and say what holds more of it back."""
     ledger = open_ledger(limits, ((pool.policy, pool.groups) for pool in pools.values()))
     read = {name: pool for name, pool in pools.items() if isinstance(pool, Weighed)}
-    claims = {name: claim_of(pool, ledger) for name, pool in read.items()}
+    claims = {name: claim_of(pool, standings[name], ledger) for name, pool in read.items()}
     counts = share_out(claims.values(), ledger)
     purchases = {}
     for name, claim in claims.items():

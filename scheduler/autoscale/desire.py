@@ -58,8 +58,9 @@ def desire(
     mean = policy.default_task_time.total_seconds() if known is None else known
     wait = policy.acceptable_wait.total_seconds()
     lengths = waiting_times(active, demand.classes, mean)
-    worth = _whole(sum(tasks * policy.worth_a_slot(each, boot_time, task_slots) for each, tasks in lengths) / 1_000_000)
-    seconds = sum(tasks * min(each, wait) for each, tasks in lengths) + running * min(mean / 2, wait)
+    start = policy.start_cost(boot_time, task_slots)
+    worth = _whole(sum([tasks * policy.worth_a_slot(each, start) for each, tasks in lengths]) / 1_000_000)
+    seconds = sum([tasks * min(each, wait) for each, tasks in lengths]) + running * min(mean / 2, wait)
     in_time = max(0, _whole(seconds / wait) - running)
     late = overdue(policy, demand, now)
     if late:

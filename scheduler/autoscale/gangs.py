@@ -29,6 +29,8 @@ def whole_purchases(counts: Mapping[GroupKey, int], serving: int, gang: int) -> 
 def keep_whole(actions: Iterable[Action], serving: int, gang: int) -> list[Action]:
     """Let as many fewer nodes go, the last ones first, as complete the gangs of those that stay."""
     going = list(actions)
+    if gang == 1:
+        return going
     count = sum(len(action.nodes) for action in going if isinstance(action, Drain | Remove))
     kept = min(count, (count - serving) % gang)
     for index in reversed(range(len(going))):

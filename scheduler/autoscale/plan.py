@@ -121,7 +121,8 @@ class GroupFleet:
 
     Groups of a pool stand in declared order. Where the group could not be read now, `unknown` says why, and nodes and
     capacity are the last ones known. `error` says why nodes of the last order will not come, where Azure has given up
-    on them after it had taken the order.
+    on them after it had taken the order. `busy` more nodes work and hold messages, and are only counted: of those of a
+    current group the decision asks no more, where all that was asked for is listed and the policy has no steps.
     """
 
     group: NodeGroup
@@ -129,6 +130,7 @@ class GroupFleet:
     capacity: int
     unknown: str | None = None
     error: str | None = None
+    busy: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,8 @@ def share_out(claims: Iterable[Claim], ledger: Ledger) -> Mapping[GroupKey, int]
 
 def _parts(asks: list[_Ask], ledger: Ledger) -> list[tuple[_Ask, int]]:
     """Cut asks to what fits together; at least one machine does, because each pool's asks fit alone."""
+    if all(ask.buyer is asks[0].buyer for ask in asks):
+        return [(ask, ask.count) for ask in asks]
     parts = _parts_by_weight(asks, ledger)
     shares = [min(ask.count, *(ask.weight * parts.get(limit, math.inf) for limit in ask.offer.use)) for ask in asks]
     # A share that is whole but for the rounding of the division must not lose a machine.
@@ -123,6 +125,8 @@ def _parts(asks: list[_Ask], ledger: Ledger) -> list[tuple[_Ask, int]]:
 def _alone(buyer: _Buyer, ledger: Ledger) -> list[_Ask]:
     """Give what a pool would buy if no other were there."""
     claim, slots, nodes = buyer.claim, *buyer.lacks()
+    if slots <= 0 and nodes <= 0:
+        return []
     asks: dict[GroupKey, _Ask] = {}
 
     def take(offers: Iterable[Offer], most: int) -> None:

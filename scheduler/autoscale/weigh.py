@@ -57,7 +57,7 @@ def weigh(
     first = next((each for each in assessed if each.group.current and each.unknown is None), None)
     boot_time, task_slots = (None, 1) if first is None else (first.boot_time, first.group.task_slots)
     retiring = _retiring_runs(groups)
-    horizon = max(each.boot_time or UNMEASURED_BOOT for each in assessed)
+    horizon = max([each.boot_time or UNMEASURED_BOOT for each in assessed])
     wanted = later = desire(policy, demand, retiring, now, boot_time, task_slots)
     # Time alone makes a difference only where a task becomes overdue.
     if overdue(policy, demand, now + horizon) and not overdue(policy, demand, now):
@@ -76,7 +76,7 @@ def weigh(
             kept = with_foresight(kept, forecast, _words(rise))
             if now < rise.at <= now + horizon:
                 wanted = with_foresight(wanted, forecast, _words(rise))
-    least = least_nodes(policy, boot_ahead(policy, (each.boot_time for each in assessed)), now)
+    least = least_nodes(policy, boot_ahead(policy, [each.boot_time for each in assessed]), now)
     if least.nodes != policy.min_nodes:
         policy = replace(policy, min_nodes=least.nodes)
     tasks = demand.active_tasks + max(0, demand.running_tasks - retiring)

@@ -87,7 +87,7 @@ def formula_text(policy: ScalingPolicy, settings: CompileSettings) -> str:
     idle = policy.idle_timeout or policy.restart_cost(None)
     idle_samples = max(1, math.ceil(idle / timedelta(seconds=SAMPLE_PERIOD)))
     window = f"TimeInterval_Minute * {_FRESH_MINUTES}"
-    part = policy.worth_a_slot(policy.default_task_time.total_seconds(), None, settings.slots or 1)
+    part = policy.worth_a_slot(policy.default_task_time.total_seconds(), policy.start_cost(None, settings.slots or 1))
     lines = (
         f"known = min($ActiveTasks.GetSamplePercent({window}), $RunningTasks.GetSamplePercent({window}))",
         "waiting = max(0, $ActiveTasks.GetSample(1))",

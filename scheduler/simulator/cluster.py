@@ -293,8 +293,8 @@ class Cluster:
         sets = self.sets_of[number]
         if len(sets) == 1:
             each = sets[0]
-            up, alive = (each.up + each.draining) * each.slots, len(each.nodes) * each.slots
+            up, alive = (each.up + len(each.draining)) * each.slots, len(each.nodes) * each.slots
         else:
-            up = sum((each.up + each.draining) * each.slots for each in sets)
+            up = sum((each.up + len(each.draining)) * each.slots for each in sets)
             alive = sum(len(each.nodes) * each.slots for each in sets)
         self.series[number].note(self.now, queue.waiting_slots, queue.running_slots, up, alive)

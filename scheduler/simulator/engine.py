@@ -207,6 +207,8 @@ class _Replay:
         if order.idle_timeout is not None or order.keep is not None:
             set_clock(self._cluster, each, order)
         if order.changes:
+            refused = each.totals.refused
             carry_out(self._cluster, each, order)
-            return self._cluster.now
+            if order.wake_at is None or each.totals.refused > refused:
+                return self._cluster.now
         return self._cluster.now if order.wake_at is None else order.wake_at

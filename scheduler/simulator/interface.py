@@ -15,19 +15,23 @@ class Detail(IntEnum):
 
     COUNTS  numbers of nodes by phase
     AGES    since when each node boots or is idle, too
-    NODES   every node, too
+    SPARE   every node but the busy ones, too
     WORK    what is known of workflows, too, where jobs wait for others
+    NODES   the busy nodes, too
     """
 
     COUNTS = 0
     AGES = 1
-    NODES = 2
+    SPARE = 2
     WORK = 3
+    NODES = 4
 
 
-class NodeView(NamedTuple):
-    """One node. Its phase is `booting`, `up`, `draining` (its last jobs run) or `drained`.
+@dataclass(frozen=True, slots=True, eq=False)
+class NodeView:
+    """One node, by the same object until it changes.
 
+    phase       `booting`, `up`, `draining` (its last jobs run) or `drained`
     ready_at    when it came up; None while it boots
     idle_since  since when no job runs on it; None while it boots or a job runs
     used        slots in use
@@ -94,8 +98,9 @@ class Observation(NamedTuple):
     booting, idle, busy, draining   nodes by phase; those being drained are in none of the other three
     booting_since       when each booting node was asked for, oldest first (from `Detail.AGES` on)
     idle_since          since when each idle node is idle, longest idle first (from `Detail.AGES` on)
-    nodes               every node in order of its number (from `Detail.NODES` on)
-    work                steps of workflows (`Detail.WORK`); None where no job of the workload waits for others
+    nodes               every node in order of its number (`Detail.NODES`); below that those that boot, idle or drain
+                        (from `Detail.SPARE` on)
+    work                steps of workflows (from `Detail.WORK` on); None where no job of the workload waits for others
 
     Since the policy was last asked: jobs that became ready (`arrived`), run times of those that finished (`finished`,
     in order), how long boots took (`boots`), boots that failed, nodes that were taken away (`preempted`), and nodes
@@ -155,8 +160,8 @@ class Orders:
     stop          stop these nodes, whatever they do
     idle_timeout  from now on an idle node stops by itself after so long; None: as before (at first: never)
     keep          from now on no node stops by itself while there are no more than so many; None: as before
-    wake_at       when to ask again although nothing has happened; None: at the next control interval. It saves time:
-                  a policy whose answer depends on time alone in no way says `math.inf`.
+    wake_at       when to ask again although nothing has happened, and nothing was refused; None: at the next control
+                  interval. It saves time: a policy whose answer depends on time alone in no way says `math.inf`.
     """
 
     undrain: tuple[int, ...] = ()

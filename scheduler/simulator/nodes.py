@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from scheduler.simulator.interface import NodeView
 from scheduler.simulator.world import Group
@@ -74,7 +75,7 @@ class NodeSet:
         self.timer_at = float("inf")
         self.up = 0
         self.idle = 0
-        self.draining = 0
+        self.draining: dict[int, SimNode] = {}
         self.free_slots = 0
         self._stacks: list[deque[tuple[SimNode, int]]] = [deque() for _ in range(spec.slots + 1)]
         self._number = 0
@@ -142,14 +143,14 @@ class NodeSet:
             self.idle -= 1
         self.up -= 1
         self.free_slots -= node.free
-        self.draining += 1
+        self.draining[node.number] = node
         node.stamp += 1
         node.view = None
         node.phase = DRAINING if node.jobs else DRAINED
 
     def take_back(self, node: SimNode, now: float) -> None:
         """Have a draining node take jobs again."""
-        self.draining -= 1
+        del self.draining[node.number]
         self.up += 1
         self.free_slots += node.free
         node.phase = UP
@@ -167,7 +168,7 @@ class NodeSet:
             self.up -= 1
             self.free_slots -= node.free
         else:
-            self.draining -= 1
+            del self.draining[node.number]
         node.phase = GONE
         node.stamp += 1
         del self.nodes[node.number]
@@ -175,6 +176,7 @@ class NodeSet:
 
     def idle_nodes(self) -> Iterator[SimNode]:
         """Give idle nodes, longest idle first."""
+        self.longest_idle()  # forgets those before it that are not idle any more
         return (node for node, stamp in self._stacks[self.slots] if node.stamp == stamp)
 
     def longest_idle(self) -> SimNode | None:
@@ -190,6 +192,11 @@ class NodeSet:
     def views(self) -> tuple[NodeView, ...]:
         """Give every node as policies see it."""
         return tuple([node.view or self._view(node) for node in self.nodes.values()])
+
+    def spare_views(self) -> tuple[NodeView, ...]:
+        """Give every node but the busy ones."""
+        spare = chain(self.booting.values(), self.idle_nodes() if self.idle else (), self.draining.values())
+        return tuple([node.view or self._view(node) for node in spare])
 
     def _view(self, node: SimNode) -> NodeView:
         idle_since = node.idle_since if node.ready_at is not None and not node.jobs else None

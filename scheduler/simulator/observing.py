@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 
-from scheduler.simulator.interface import Detail, Observation, WorkView
+from scheduler.simulator.interface import Detail, NodeView, Observation, WorkView
 from scheduler.simulator.nodes import NodeSet
 from scheduler.simulator.queues import JobQueue
 
@@ -45,7 +45,7 @@ def observe(
         booting,
         each.idle,
         each.up - each.idle,
-        each.draining,
+        len(each.draining),
         queue.arrived,
         tuple(queue.finished) if queue.finished else _NONE,
         boots,
@@ -54,8 +54,14 @@ def observe(
         each.refused,
         since,
         tuple([node.idle_since for node in each.idle_nodes()]) if ages and each.idle else _NONE,
-        each.views() if detail >= Detail.NODES else (),
+        _views(each, detail),
         work,
     )
     each.failed_boots = each.preempted = each.refused = 0
     return seen
+
+
+def _views(each: NodeSet, detail: Detail) -> tuple[NodeView, ...]:
+    if detail >= Detail.NODES:
+        return each.views()
+    return each.spare_views() if detail >= Detail.SPARE else ()

@@ -57,7 +57,9 @@ def test_one_slot_more_or_less_than_is_worth_its_price_would_cost_more(
     def total(new: float) -> float:
         return cost * tasks**2 * seconds / (2 * new) + new * start
 
-    best = ScalingPolicy(waiting_cost=cost).worth_a_slot(seconds, boot, slots) / 1_000_000 * tasks
+    policy = ScalingPolicy(waiting_cost=cost)
+    assert policy.start_cost(boot, slots) == start
+    best = policy.worth_a_slot(seconds, start) / 1_000_000 * tasks
     assert 0 <= best <= tasks
     for other in (best * 0.9, min(best * 1.1, tasks)):
         assert best < tasks / 1000 or total(best) <= total(other) * (1 + 1e-6)
@@ -68,9 +70,10 @@ def test_longer_tasks_and_dearer_waiting_are_worth_more(
     cost: float, seconds: float, more: float, boot: timedelta | None, slots: int
 ) -> None:
     """With longer tasks, or waiting that costs more, no smaller part of the tasks is worth a slot."""
-    least = ScalingPolicy(waiting_cost=cost).worth_a_slot(seconds, boot, slots)
-    assert least <= ScalingPolicy(waiting_cost=cost).worth_a_slot(seconds + more, boot, slots)
-    assert least <= ScalingPolicy(waiting_cost=cost + more).worth_a_slot(seconds, boot, slots)
+    start = ScalingPolicy().start_cost(boot, slots)
+    least = ScalingPolicy(waiting_cost=cost).worth_a_slot(seconds, start)
+    assert least <= ScalingPolicy(waiting_cost=cost).worth_a_slot(seconds + more, start)
+    assert least <= ScalingPolicy(waiting_cost=cost + more).worth_a_slot(seconds, start)
     assert ScalingPolicy(waiting_cost=cost).restart_cost(boot) <= ScalingPolicy(waiting_cost=cost + 1).restart_cost(
         boot
     )

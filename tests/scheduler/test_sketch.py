@@ -19,7 +19,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 def values(times: RunTimes) -> list[float]:
     """Give the numbers of a sketch, to be compared."""
-    return [number for each in times.buckets for number in (each.index, each.runs, each.seconds)]
+    return [number for each in times.buckets for number in (each.place, each.runs, each.seconds)]
 
 
 def cut(lengths: list[float]) -> list[float]:
@@ -128,9 +128,9 @@ def test_old_runs_fade(before: list[float], after: list[float], span: int) -> No
     for _ in range(40):
         times = times.followed_by(after * span, span)
     now, fresh = times.buckets, RunTimes.of(after).buckets
-    shares = {each.index: each.runs / span for each in now}
+    shares = {each.place: each.runs / span for each in now}
     for each in fresh:
-        assert shares.pop(each.index) == pytest.approx(each.runs / len(after), abs=1e-3)
+        assert shares.pop(each.place) == pytest.approx(each.runs / len(after), abs=1e-3)
     assert sum(shares.values()) <= 1e-3
 
 

@@ -59,7 +59,7 @@ def work_run_times(connection: Connection, pool: str, works: Collection[str]) ->
 
 def to_text(times: RunTimes) -> str:
     """Write a sketch as a column holds it, in six digits."""
-    rows = [[each.index, float(f"{each.runs:.6g}"), float(f"{each.seconds:.6g}")] for each in times.buckets]
+    rows = [[each.place, float(f"{each.runs:.6g}"), float(f"{each.seconds:.6g}")] for each in times.buckets]
     return json.dumps(rows, separators=(",", ":"))
 
 

@@ -1,29 +1,25 @@
 """Our own decision inside the simulator: its real inputs are made from what is seen, its plan becomes orders."""
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from statistics import median_high
 
-from scheduler.autoscale.assess import back_off
-from scheduler.autoscale.calendar import boot_ahead, next_edge
 from scheduler.autoscale.decide import decide
-from scheduler.autoscale.keeping import Keeping
 from scheduler.autoscale.learning import learnt
 from scheduler.autoscale.levels import PoolHistory, observed
 from scheduler.autoscale.plan import Action, Drain, GroupFleet, GroupHistory, Hold, Remove, ScaleOut, Undrain
-from scheduler.autoscale.recurrence import DOUBT, SPAN, Recurrence, start_of_span
 from scheduler.dispatch.run_times import POOL_SPAN
 from scheduler.errors import CapacityErrorKind
-from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase, PoolDemand
-from scheduler.policy import NO_LIMITS, UNMEASURED_BOOT, Limits, ScalingPolicy
+from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase
+from scheduler.policy import NO_LIMITS, Limits, ScalingPolicy
 from scheduler.simulator.interface import Detail, NodeView, Observation, Orders
+from scheduler.simulator.policies.asking import at_rest, deadlines, has_steps, left_after, wants_no_more
 from scheduler.simulator.policies.seen_work import demand_of, instant, seconds
 from scheduler.simulator.world import World
-from scheduler.sketch import NONE_SEEN, NOTHING_KNOWN, Expected, RunTimes
+from scheduler.sketch import NONE_SEEN, RunTimes
 
 # As many as the scheduler's store takes the median of.
 _NEWEST_BOOTS = 9
@@ -40,7 +36,7 @@ class OwnState:
     """What the scheduler keeps in its store, as far as the decision reads it."""
 
     histories: Mapping[GroupKey, GroupHistory]
-    times: Mapping[str, tuple[RunTimes, Expected]] = field(default_factory=dict)
+    times: Mapping[str, RunTimes] = field(default_factory=dict)
     boots: Mapping[GroupKey, tuple[float, ...]] = field(default_factory=dict)
     learned: Mapping[str, PoolHistory] = field(default_factory=dict)
 
@@ -59,9 +55,14 @@ class OwnPolicy:
     interval: float | None = 5.0
     skips: bool = True
     name: str = "millpond"
-    detail: Detail = Detail.WORK
     foresight: bool = True
     limits: Limits = NO_LIMITS
+
+    @property
+    def detail(self) -> Detail:
+        """No busy node: the decision only counts them, but where it counts what was asked for lately."""
+        policies = self.policies.values()
+        return Detail.NODES if any(has_steps(policy) for policy in policies) else Detail.WORK
 
     def start(self) -> OwnState:
         """Begin without any history."""
@@ -70,88 +71,95 @@ class OwnPolicy:
     def decide_all(self, seen: tuple[Observation, ...], state: OwnState) -> tuple[tuple[Orders, ...], OwnState]:
         """Decide as the controller does, and give its actions as orders."""
         now = instant(seen[0].now)
-        pools = {group.key.pool: one for group, one in zip(self.groups, seen, strict=True)}
-        times = dict(state.times)
-        for pool, one in pools.items():
+        pools: dict[str, list[Observation]] = {}
+        for group, one in zip(self.groups, seen, strict=True):
+            pools.setdefault(group.key.pool, []).append(one)
+        state = self._followed(state, seen, pools, now)
+        if self.skips and all(at_rest(self.policies[pool], own) for pool, own in pools.items()):
+            due = min(self._deadlines(state, seen, [one.alive for one in seen]), default=math.inf)
+            if due > seen[0].now:
+                return (Orders(wake_at=due),) * len(seen), state
+        return self._decided(state, seen, pools, now)
+
+    def _followed(
+        self, state: OwnState, seen: tuple[Observation, ...], pools: Mapping[str, list[Observation]], now: datetime
+    ) -> OwnState:
+        """Take in what has happened since the last question."""
+        histories, times, boots, learned = {}, dict(state.times), dict(state.boots), {}
+        for group, one in zip(self.groups, seen, strict=True):
+            key = group.key
+            if one.boots:
+                boots[key] = (*boots.get(key, ()), *one.boots)[-_NEWEST_BOOTS:]
+            histories[key] = _happened(state.histories[key], one, boots.get(key, ()), now)
+        for pool, (one, *_) in pools.items():
             if one.finished:
-                seen_so_far = times[pool][0] if pool in times else NONE_SEEN
-                followed = seen_so_far.followed_by(one.finished, POOL_SPAN)
-                times[pool] = followed, followed.expected()
-        boots = {
-            group.key: (*state.boots.get(group.key, ()), *one.boots)[-_NEWEST_BOOTS:]
-            for group, one in zip(self.groups, seen, strict=True)
-        }
-        histories = {
-            group.key: _happened(state.histories[group.key], one, boots[group.key], now)
-            for group, one in zip(self.groups, seen, strict=True)
-        }
+                times[pool] = times.get(pool, NONE_SEEN).followed_by(one.finished, POOL_SPAN)
+            # What repeats takes time to learn, so that it is learned only where it is used.
+            policy, before = self.policies[pool], state.learned.get(pool, PoolHistory())
+            tasks = one.waiting_slots + one.running_slots
+            learned[pool] = (
+                learnt(before, tasks, now, policy.time_zone) if policy.anticipate else observed(before, tasks, now)
+            )
+        return OwnState(histories, times, boots, learned)
+
+    def _decided(
+        self, state: OwnState, seen: tuple[Observation, ...], pools: Mapping[str, list[Observation]], now: datetime
+    ) -> tuple[tuple[Orders, ...], OwnState]:
         fleet = tuple([_fleet(group, one) for group, one in zip(self.groups, seen, strict=True)])
-        demand = {pool: self._demand(pool, one, times) for pool, one in pools.items()}
-        learned = {pool: self._learned(pool, state, one, now) for pool, one in demand.items()}
-        plan = decide(self.policies, demand, fleet, histories, now, learned=learned, limits=self.limits)
+        demand = {
+            pool: demand_of(own[0], state.times.get(pool, NONE_SEEN).expected(), foresight=self.foresight)
+            for pool, own in pools.items()
+        }
+        plan = decide(self.policies, demand, fleet, state.histories, now, learned=state.learned, limits=self.limits)
         actions: dict[GroupKey, list[Action]] = {group.key: [] for group in self.groups}
+        ordered: dict[GroupKey, GroupHistory] = {}
         for action in plan.actions:
             actions[action.group].append(action)
             if isinstance(action, ScaleOut):
-                histories[action.group] = replace(histories[action.group], ordered_at=now)
-        wakes = self.skips and not any(one.foreseen for one in demand.values())
-        slots = Counter[str]()
-        for group, one in zip(self.groups, seen, strict=True):
-            slots[group.key.pool] += one.alive * group.task_slots
-        orders = tuple(
-            [
-                _orders(
-                    actions[group.key],
-                    self._again_at(group, one, histories[group.key], learned[group.key.pool], slots[group.key.pool])
-                    if wakes
-                    else None,
-                )
-                for group, one in zip(self.groups, seen, strict=True)
-            ]
-        )
-        return orders, OwnState(histories, times, boots, learned)
-
-    def _demand(self, pool: str, seen: Observation, times: Mapping[str, tuple[RunTimes, Expected]]) -> PoolDemand:
-        expected = times[pool][1] if pool in times else NOTHING_KNOWN
-        return demand_of(seen, expected, foresight=self.foresight)
-
-    def _learned(self, pool: str, state: OwnState, one: PoolDemand, now: datetime) -> PoolHistory:
-        """Learn as the scheduler does; what repeats, which takes time to learn, only where it is used."""
-        policy, before = self.policies[pool], state.learned.get(pool, PoolHistory())
-        tasks = one.active_tasks + one.running_tasks
-        return learnt(before, tasks, now, policy.time_zone) if policy.anticipate else observed(before, tasks, now)
+                ordered[action.group] = replace(state.histories[action.group], ordered_at=now)
+        asks_on = not self.skips or any(one.foreseen for one in demand.values())
+        wake_at = None if asks_on else self._again_at(state, seen, list(actions.values()))
+        state = replace(state, histories={**state.histories, **ordered}) if ordered else state
+        return tuple([_orders(own, wake_at) for own in actions.values()]), state
 
     def _again_at(
-        self, group: NodeGroup, seen: Observation, history: GroupHistory, learned: PoolHistory, slots: int
+        self, state: OwnState, seen: tuple[Observation, ...], actions: Sequence[Sequence[Action]]
     ) -> float | None:
-        """Give the first time at which a deadline passes that the decision looks at."""
-        policy = self.policies[group.key.pool]
-        if policy.max_step_out is not None or policy.max_step_out_per_minute is not None:
-            return None  # what a step holds back is asked for in the next one
-        boot = policy.boot_deadline.total_seconds()
-        times: list[float] = []
-        if seen.idle_since:
-            # Of a group's idle nodes the longest idle goes first, and the others are looked at once it has gone.
-            since = instant(seen.idle_since[0])
-            keeping = Keeping(policy, learned, history.boot_time)
-            times.append(seconds(keeping.until(since, slots - group.task_slots + 1)))
-        times += [since + boot for since in seen.booting_since]
-        times += [node.requested_at + boot for node in seen.nodes if node.phase == "draining" and node.ready_at is None]
-        if seen.oldest_waiting_at is not None:
-            # A task is overdue only when it has waited for longer than both together; scale-in looks a boot ahead.
-            overdue_at = seen.oldest_waiting_at + policy.acceptable_wait.total_seconds() + boot
-            horizon = (history.boot_time or UNMEASURED_BOOT).total_seconds()
-            times += [math.nextafter(overdue_at - ahead, math.inf) for ahead in (0.0, horizon)]
-        if history.refused_at is not None and history.refused_kind is not None:
-            times.append(seconds(history.refused_at + back_off(history.refused_kind, history.refusals)))
-        edge = next_edge(policy, boot_ahead(policy, (history.boot_time,)), instant(seen.now))
-        if edge is not None:
-            times.append(seconds(edge))
-        if history.failed_boot_at is not None:
-            times.append(seconds(history.failed_boot_at + policy.boot_deadline))
-        if policy.anticipate:
-            times += _expectations(policy, history, learned.recurrence, instant(seen.now))
-        return min((at for at in times if at > seen.now), default=math.inf)
+        """Give when to decide again if nothing happens once these actions are carried out; None: at once."""
+        nodes: list[int] = []
+        of_pool: dict[str, tuple[Observation, int, list[Action]]] = {}
+        for group, one, own in zip(self.groups, seen, actions, strict=True):
+            pool = group.key.pool
+            left = left_after(self.policies[pool], one, own, state.histories[group.key])
+            if left is None:
+                return None
+            nodes.append(left)
+            _, others, before = of_pool.get(pool, (one, 0, []))
+            of_pool[pool] = one, others + left, [*before, *own]
+        every = [action for own in actions for action in own]
+        # Whatever is removed makes room, for other pools, too.
+        if any(isinstance(action, Remove) for action in every) and not all(
+            wants_no_more(self.policies[pool], *of_it) for pool, of_it in of_pool.items()
+        ):
+            return None
+        now = seen[0].now
+        times = [at for at in self._deadlines(state, seen, nodes) if at > now]
+        times += [
+            now + self.policies[each.group.pool].boot_deadline.total_seconds()
+            for each in every
+            if isinstance(each, ScaleOut)
+        ]
+        return min(times, default=math.inf)
+
+    def _deadlines(self, state: OwnState, seen: tuple[Observation, ...], nodes: Sequence[int]) -> Iterator[float]:
+        """Give the deadlines of every group, if it had so many nodes."""
+        slots: dict[str, int] = {}
+        for group, count in zip(self.groups, nodes, strict=True):
+            slots[group.key.pool] = slots.get(group.key.pool, 0) + count * group.task_slots
+        for group, one in zip(self.groups, seen, strict=True):
+            key = group.key
+            policy, learned = self.policies[key.pool], state.learned[key.pool]
+            yield from deadlines(group, policy, one, state.histories[key], learned, slots[key.pool])
 
 
 def own_policy(
@@ -180,22 +188,10 @@ def own_policy(
     return OwnPolicy(groups, policies, interval, skips, name, foresight=foresight, limits=world.limits)
 
 
-def _expectations(
-    policy: ScalingPolicy, history: GroupHistory, recurrence: Recurrence, now: datetime
-) -> Iterator[float]:
-    """Give the times at which what repeats may make a difference: spans begin, and rises are near or are past."""
-    yield seconds(start_of_span(now) + SPAN)
-    if recurrence.missed_at is not None:
-        yield seconds(recurrence.missed_at + DOUBT)
-    again = policy.restart_cost(history.boot_time)
-    for rise in recurrence.rises:
-        yield seconds(rise.at - (history.boot_time or UNMEASURED_BOOT))
-        yield seconds(rise.at + min(again, SPAN))
-
-
 def _fleet(group: NodeGroup, seen: Observation) -> GroupFleet:
     node_of = _converter(group)
-    return GroupFleet(group, tuple([node_of(view) for view in seen.nodes]), len(seen.nodes))
+    there = seen.alive + seen.draining
+    return GroupFleet(group, tuple(map(node_of, seen.nodes)), there, busy=there - len(seen.nodes))
 
 
 @lru_cache(maxsize=256)

@@ -139,6 +139,21 @@ def test_a_busy_node_is_never_picked(now: Situation) -> None:
                 assert member.idle_since < NOW
 
 
+@given(situations(retired=False))
+def test_a_busy_node_may_be_counted_in_place_of_named(now: Situation) -> None:
+    """Where all that was asked for is listed and no step is counted, the plan is the same to the word."""
+    rules = replace(now.policy, max_step_out=None, max_step_out_per_minute=None)
+    listed = tuple(replace(each, capacity=kept(each.nodes)) for each in now.groups)
+    named = replace(now, policy=rules, groups=listed)
+    counted = replace(named, groups=tuple(_counted(each) for each in listed))
+    assert counted.plan() == named.plan()
+
+
+def _counted(fleet: GroupFleet) -> GroupFleet:
+    busy = [node for node in fleet.nodes if node.phase is NodePhase.WORKING and node.held and node.ready_at]
+    return replace(fleet, nodes=tuple(node for node in fleet.nodes if node not in busy), busy=len(busy))
+
+
 @given(situations())
 def test_whom_a_person_asks_to_go_goes(now: Situation) -> None:
     """A node that a person asked to go is drained whatever the work and the minimum, where its group could be read."""

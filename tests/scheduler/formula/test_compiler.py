@@ -97,7 +97,7 @@ def by_the_policy(policy: ScalingPolicy, active: int, running: int, slots: int, 
     all tasks.
     """
     seconds = policy.default_task_time.total_seconds()
-    part = policy.worth_a_slot(seconds, None, settings.slots or 1)
+    part = policy.worth_a_slot(seconds, policy.start_cost(None, settings.slots or 1))
     worth = running + ceil(Fraction(active * part, 1_000_000))
     wait = Fraction(policy.acceptable_wait / timedelta(microseconds=1))
     time = Fraction(policy.default_task_time / timedelta(microseconds=1))
