@@ -223,6 +223,8 @@ def _give_up_boots(surplus: _Surplus, kept: Desire, known: tuple[Assessment, ...
     """Delete nodes that still boot and that no task waits for any more, newest first: they have cost least so far."""
     actions: list[Action] = []
     for each in reversed(known):
+        if not surplus.spares(each, kept.enough):
+            continue
         given_up: list[Node] = []
         for node in sorted(each.booting, key=lambda node: (node.first_seen_at, node.node_id), reverse=True):
             if not surplus.spares(each, kept.enough):
@@ -249,6 +251,8 @@ def _drain_idle(
     None goes while a task waits that has no other slot: it may not be worth a new node, but this one is there.
     """
     needed = max(pool.kept.slots, pool.tasks)
+    if not any(surplus.spares(each, needed) for each in known):
+        return []
     lines = [_IdleNodes(each, Keeping(pool.policy, learned, each.boot_time)) for each in reversed(known)]
     # What goes from one group lowers the levels that the nodes of the others stand for: until none goes any more.
     while any(line.let_go(surplus, needed, now) for line in lines):
@@ -293,7 +297,7 @@ def _idle_since(nodes: tuple[Node, ...]) -> list[tuple[datetime, Node]]:
 
 
 def _remove(each: Assessment, taken_back: set[str]) -> list[Action]:
-    drained = tuple(node for node in each.drained if node.node_id not in taken_back)
+    drained = tuple([node for node in each.drained if node.node_id not in taken_back])
     causes = (
         (drained, ReasonKind.DRAINED, "drained: nothing runs on it and it takes no more work"),
         (each.failed_boots, ReasonKind.BOOT_FAILED, "never became ready"),

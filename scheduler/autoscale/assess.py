@@ -1,5 +1,6 @@
 """What a group's nodes are good for, and how many more may be asked for."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -108,7 +109,7 @@ def refusal_kind(error: str) -> CapacityErrorKind:
 
 def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now: datetime) -> Assessment:
     """Sort a group's nodes and count its room."""
-    sorted_out: dict[NodePhase, list[Node]] = {phase: [] for phase in NodePhase}
+    sorted_out: defaultdict[NodePhase, list[Node]] = defaultdict(list)
     failed: list[Node] = []
     leaving: list[Node] = []
     # There may be ten thousand nodes: they are gone through once.
@@ -129,7 +130,7 @@ def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now:
     asked_for = there + ordered
     underway = len(sorted_out[NodePhase.BOOTING]) + ordered
     room, blocked = _room(fleet, history, policy, now, asked_for, underway, stuck)
-    evictions = sum(now - at < EVICTION_SPAN for at in history.evicted_at)
+    evictions = sum([now - at < EVICTION_SPAN for at in history.evicted_at])
     return Assessment(
         group=fleet.group,
         unknown=fleet.unknown,
@@ -155,7 +156,7 @@ def assess(fleet: GroupFleet, history: GroupHistory, policy: ScalingPolicy, now:
 
 
 def _by_name(nodes: list[Node]) -> tuple[Node, ...]:
-    return tuple(sorted(nodes, key=_NAME))
+    return tuple(sorted(nodes, key=_NAME) if len(nodes) > 1 else nodes)
 
 
 def _asked_now(fleet: GroupFleet, expected: int, history: GroupHistory, now: datetime) -> int:

@@ -9,6 +9,7 @@ import math
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from scheduler.autoscale.recurrence import NOTHING_LEARNED, Recurrence
 
@@ -63,7 +64,7 @@ class PoolHistory:
 
     demand   slots that the pool's work needed when it was last seen
     falls    pauses that have begun and are not over, from the highest level down
-    pauses   the pauses that are over, by band
+    pauses   the pauses that are over, in order of their bands
     recurrence   what repeats by time of day and day of week
     """
 
@@ -99,7 +100,9 @@ def unneeded_since(history: PoolHistory, level: int) -> datetime | None:
 def pauses_of(history: PoolHistory, level: int) -> Pauses | None:
     """Give the pauses of the band that a level is in."""
     band = band_of(level)
-    return next((pauses for pauses in history.pauses if pauses.band == band), None)
+    place = bisect_left(history.pauses, band, key=attrgetter("band"))
+    found = history.pauses[place] if place < len(history.pauses) else None
+    return found if found is not None and found.band == band else None
 
 
 def _fallen(falls: tuple[Fall, ...], level: int, now: datetime) -> tuple[Fall, ...]:

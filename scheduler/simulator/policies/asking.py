@@ -69,7 +69,7 @@ def wants_no_more(policy: ScalingPolicy, seen: Observation, nodes: int, actions:
 def deadlines(
     group: NodeGroup, policy: ScalingPolicy, seen: Observation, history: GroupHistory, learned: PoolHistory, slots: int
 ) -> Iterator[float]:
-    """Give the times, past ones too, at which the decision about a group may change; its pool has so many slots."""
+    """Give the next times, or past ones, at which the decision about a group may change; its pool has so many slots."""
     now = instant(seen.now)
     boot = policy.boot_deadline.total_seconds()
     if seen.idle_since:
@@ -77,7 +77,9 @@ def deadlines(
         keeping = Keeping(policy, learned, history.boot_time)
         yield seconds(keeping.until(instant(seen.idle_since[0]), slots - group.task_slots + 1))
     for since in seen.booting_since:
-        yield since + boot
+        if since + boot > seen.now:  # the others have had their time, and are decided about now
+            yield since + boot
+            break
     if seen.oldest_waiting_at is not None:
         # A task is overdue only when it has waited for longer than both together; scale-in looks a boot ahead.
         overdue_at = seen.oldest_waiting_at + policy.acceptable_wait.total_seconds() + boot

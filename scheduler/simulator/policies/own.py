@@ -19,10 +19,11 @@ from scheduler.simulator.interface import Detail, NodeView, Observation, Orders
 from scheduler.simulator.policies.asking import at_rest, deadlines, has_steps, left_after, wants_no_more
 from scheduler.simulator.policies.seen_work import demand_of, instant, seconds
 from scheduler.simulator.world import World
-from scheduler.sketch import NONE_SEEN, RunTimes
+from scheduler.sketch import NONE_SEEN, NOTHING_KNOWN, Expected, RunTimes
 
 # As many as the scheduler's store takes the median of.
 _NEWEST_BOOTS = 9
+_NO_TIMES = NONE_SEEN, NOTHING_KNOWN
 _PHASES = {
     "booting": NodePhase.BOOTING,
     "up": NodePhase.WORKING,
@@ -36,7 +37,7 @@ class OwnState:
     """What the scheduler keeps in its store, as far as the decision reads it."""
 
     histories: Mapping[GroupKey, GroupHistory]
-    times: Mapping[str, RunTimes] = field(default_factory=dict)
+    times: Mapping[str, tuple[RunTimes, Expected]] = field(default_factory=dict)
     boots: Mapping[GroupKey, tuple[float, ...]] = field(default_factory=dict)
     learned: Mapping[str, PoolHistory] = field(default_factory=dict)
 
@@ -93,7 +94,8 @@ class OwnPolicy:
             histories[key] = _happened(state.histories[key], one, boots.get(key, ()), now)
         for pool, (one, *_) in pools.items():
             if one.finished:
-                times[pool] = times.get(pool, NONE_SEEN).followed_by(one.finished, POOL_SPAN)
+                followed = times.get(pool, _NO_TIMES)[0].followed_by(one.finished, POOL_SPAN)
+                times[pool] = followed, followed.expected()
             # What repeats takes time to learn, so that it is learned only where it is used.
             policy, before = self.policies[pool], state.learned.get(pool, PoolHistory())
             tasks = one.waiting_slots + one.running_slots
@@ -107,7 +109,7 @@ class OwnPolicy:
     ) -> tuple[tuple[Orders, ...], OwnState]:
         fleet = tuple([_fleet(group, one) for group, one in zip(self.groups, seen, strict=True)])
         demand = {
-            pool: demand_of(own[0], state.times.get(pool, NONE_SEEN).expected(), foresight=self.foresight)
+            pool: demand_of(own[0], state.times.get(pool, _NO_TIMES)[1], foresight=self.foresight)
             for pool, own in pools.items()
         }
         plan = decide(self.policies, demand, fleet, state.histories, now, learned=state.learned, limits=self.limits)
