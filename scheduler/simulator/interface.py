@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from scheduler.errors import CapacityErrorKind
 from scheduler.sketch import Expected
 
 State = TypeVar("State")
@@ -104,7 +105,7 @@ class Observation(NamedTuple):
 
     Since the policy was last asked: jobs that became ready (`arrived`), run times of those that finished (`finished`,
     in order), how long boots took (`boots`), boots that failed, nodes that were taken away (`preempted`), and nodes
-    that were asked for in vain (`refused`).
+    that were asked for in vain (`refused`, and why the last ones were).
     """
 
     now: float
@@ -132,6 +133,7 @@ class Observation(NamedTuple):
     idle_since: tuple[float, ...] = ()
     nodes: tuple[NodeView, ...] = ()
     work: WorkView | None = None
+    refused_kind: CapacityErrorKind | None = None
 
     @property
     def up(self) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
+from scheduler.errors import CapacityErrorKind
 from scheduler.simulator.interface import NodeView
 from scheduler.simulator.world import Group
 
@@ -82,6 +83,7 @@ class NodeSet:
         # What has happened since the policy was last asked.
         self.boots: list[float] = []
         self.failed_boots = self.preempted = self.refused = 0
+        self.refused_kind: CapacityErrorKind | None = None
 
     def add(self, now: float) -> SimNode:
         """Begin a node."""

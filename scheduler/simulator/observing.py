@@ -56,8 +56,10 @@ def observe(
         tuple([node.idle_since for node in each.idle_nodes()]) if ages and each.idle else _NONE,
         _views(each, detail),
         work,
+        each.refused_kind,
     )
     each.failed_boots = each.preempted = each.refused = 0
+    each.refused_kind = None
     return seen
 
 

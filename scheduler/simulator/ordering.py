@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from scheduler.errors import InvalidRequestError
+from scheduler.errors import CapacityErrorKind, InvalidRequestError
 from scheduler.simulator.cluster import NEVER, Cluster
 from scheduler.simulator.interface import Orders
 from scheduler.simulator.nodes import BOOTING, DRAINED, DRAINING, UP, NodeSet, SimNode
@@ -53,22 +53,29 @@ def carry_out(cluster: Cluster, each: NodeSet, order: Orders) -> None:  # noqa: 
 
 
 def _allowed(cluster: Cluster, each: NodeSet, wanted: int) -> int:
-    """Count how many of the nodes asked for are given; the others are refused."""
+    """Count how many of the nodes asked for are given; the others are refused.
+
+    A group's own maximum cuts an order off, as whoever sends orders would; what is beyond a quota is refused whole, as
+    Azure does.
+    """
     if wanted <= 0:
         return 0
     most = each.spec.max_nodes
-    given = wanted if most is None else min(wanted, most - len(each.nodes))
-    for quota, sets in cluster.quotas:
-        if each in sets:
-            given = min(given, quota - sum(len(other.nodes) for other in sets))
+    given = max(0, wanted if most is None else min(wanted, most - len(each.nodes)))
+    kind = CapacityErrorKind.ALLOCATION
     if any(begin <= cluster.now < end for begin, end in each.spec.refused):
         given = 0
-    given = max(0, given)
+    elif any(
+        each in sets and sum(len(other.nodes) for other in sets) + given > quota for quota, sets in cluster.quotas
+    ):
+        given, kind = 0, CapacityErrorKind.QUOTA
     if len(each.nodes) + given > MOST_NODES:
         raise InvalidRequestError(
             f"{given:,} nodes more are asked for, beside {len(each.nodes):,}; the simulator has at most {MOST_NODES:,}"
             f" at once: bound them (--max-nodes), or ask for less"
         )
+    if given < wanted:
+        each.refused_kind = kind
     each.refused += wanted - given
     each.totals.refused += wanted - given
     return given

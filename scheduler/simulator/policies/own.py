@@ -144,13 +144,13 @@ class OwnPolicy:
             wants_no_more(self.policies[pool], *of_it) for pool, of_it in of_pool.items()
         ):
             return None
+        bought_for = {each.group.pool for each in every if isinstance(each, ScaleOut)}
+        # Where nodes differ in size the last may give more than was lacking, and for that a smaller one is given up.
+        if any(len({group.task_slots for group in self.groups if group.key.pool == pool}) > 1 for pool in bought_for):
+            return None
         now = seen[0].now
         times = [at for at in self._deadlines(state, seen, nodes) if at > now]
-        times += [
-            now + self.policies[each.group.pool].boot_deadline.total_seconds()
-            for each in every
-            if isinstance(each, ScaleOut)
-        ]
+        times += [now + self.policies[pool].boot_deadline.total_seconds() for pool in bought_for]
         return min(times, default=math.inf)
 
     def _deadlines(self, state: OwnState, seen: tuple[Observation, ...], nodes: Sequence[int]) -> Iterator[float]:
@@ -230,9 +230,10 @@ def _happened(history: GroupHistory, seen: Observation, boots: tuple[float, ...]
     if seen.failed_boots:
         history = replace(history, failed_boots=history.failed_boots + seen.failed_boots, failed_boot_at=now)
     if seen.refused:
-        kind = CapacityErrorKind.ALLOCATION
+        kind = seen.refused_kind or CapacityErrorKind.ALLOCATION
+        words = "it is used up" if kind is CapacityErrorKind.QUOTA else "no capacity"
         refusals = history.refusals + 1
-        return replace(history, refused_at=now, refused_kind=kind, refused_message="no capacity", refusals=refusals)
+        return replace(history, refused_at=now, refused_kind=kind, refused_message=words, refusals=refusals)
     if seen.booting and history.refused_at is not None and history.ordered_at is not None:
         given_since = any(since > seconds(history.refused_at) for since in seen.booting_since)
         if given_since:

@@ -159,11 +159,14 @@ def test_with_a_node_for_each_job_none_waits_longer_than_a_boot(workload: Worklo
 
 
 def test_a_quota_holds_over_pools() -> None:
-    """Two pools that share a quota never have more nodes together, and both get their work done."""
+    """Two pools that share a quota never have more nodes together, and both get their work done.
+
+    They ask for nodes one by one, since an order beyond the quota is refused whole.
+    """
     jobs = [SimulatedJob(number, 100, pool="ab"[number % 2]) for number in range(40)]
     pools = tuple(type(World().pools[0])(name, (Group(),)) for name in "ab")
     world = World(pools, quotas=(Quota(("a/nodes", "b/nodes"), 5),))
-    run = replay(workload_of("two", jobs), world, QueueDepth(idle_timeout=30.0, interval=5.0))
+    run = replay(workload_of("two", jobs), world, QueueDepth(idle_timeout=30.0, interval=5.0, most_booting=1))
     assert run.unfinished == 0
     changes = sorted({at for series in run.series for at in series.at})
     assert all(sum(_alive(series, at) for series in run.series) <= 5 for at in changes)

@@ -104,3 +104,27 @@ def test_a_question_left_out_changes_nothing(
     assert skipping.groups == asking.groups
     assert supply(skipping) == supply(asking)
     assert skipping.questions <= asking.questions
+
+
+def test_a_quota_that_nobody_told_of_is_found_out_one_node_at_a_time() -> None:
+    """An order beyond the quota is refused whole; five minutes later one node is tried, and then as many as fit.
+
+    With room for two the first order, for six, gets none, which is seen 5 s later; the second, for one, is given, and
+    once that is seen the third, for five, is refused again: five minutes for each node, and never more than the quota.
+    """
+    world = World((Pool("pool", (Group(boot=Fixed(60.0)),)),), (Quota(("pool/nodes",), 2),))
+    load = workload_of("six", [SimulatedJob(0, 3600) for _ in range(6)])
+    run = replay(load, world, own_policy(world, ScalingPolicy(max_nodes=9)), seed=1)
+    assert run.unfinished == 0
+    assert run.groups[0].peak == 2
+    assert sorted(run.start)[:2] == [5 + 300 + 60, 10 + 305 + 300 + 60]
+
+
+def test_a_boot_too_many_is_given_up_at_the_next_look() -> None:
+    """Where the second group's nodes are larger, an order of both has a slot too many, and the small one goes again."""
+    world = World((Pool("pool", (Group("small", max_nodes=1), Group("large", slots=3))),))
+    load = workload_of("two", [SimulatedJob(0, 3600), SimulatedJob(0, 3600)])
+    runs = [replay(load, world, own_policy(world, ScalingPolicy(), skips=skips), seed=1) for skips in (True, False)]
+    assert [run.groups[0].boot_seconds for run in runs] == [5.0, 5.0]
+    assert runs[0].groups == runs[1].groups
+    assert runs[0].questions < runs[1].questions
