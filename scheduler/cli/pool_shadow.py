@@ -72,7 +72,7 @@ def shadow(
     for line in history_note(reading, _SHOWN_PROBLEMS):
         typer.echo(line, err=True)
     world = world_of(name, view.groups, reading.boots)
-    work, begins_at = reading.workload, reading.begins_at or since
+    work, begins_at = reading.workload, reading.workload.begins_at or since
     with Console(stderr=True).status(f"replaying {len(work):,} tasks"):
         accounts = (
             recorded(work, begins_at, samples, decisions),

@@ -11,6 +11,7 @@ from heapq import heappop
 from typing import Any, cast
 
 from scheduler.errors import InvalidRequestError
+from scheduler.simulator.clock import Clock
 from scheduler.simulator.cluster import APPLIES, ARRIVES, NEVER, Cluster
 from scheduler.simulator.interface import (
     NOTHING_TILL_SOMETHING_HAPPENS,
@@ -68,6 +69,7 @@ class _Replay:
         # A world's only group is asked about directly, which saves time.
         self._alone = alone
         self._detail = policy.detail
+        self._clock = Clock(workload.begins_at)
         self._seed = seed
         self._progress = progress
         self._state = policy.start() if alone is None else alone.start()
@@ -165,7 +167,7 @@ class _Replay:
         if self._alone is not None:
             each, queue = cluster.sets[0], cluster.queues[0]
             oldest = cluster.ready[queue.waiting[0]] if queue.waiting else None
-            seen = observe(each, queue, now, 0.0, self._detail, oldest, cluster.work_of(0))
+            seen = observe(each, queue, now, 0.0, self._detail, oldest, cluster.work_of(0), self._clock)
             queue.forget()
             order, self._state = self._alone.decide(seen, self._state)
             again_at = self._obey(each, order)
@@ -181,7 +183,16 @@ class _Replay:
         work = [cluster.work_of(number) for number in range(len(cluster.queues))]
         seen = tuple(
             [
-                observe(each, cluster.queues[each.pool], now, lag, self._detail, oldest[each.pool], work[each.pool])
+                observe(
+                    each,
+                    cluster.queues[each.pool],
+                    now,
+                    lag,
+                    self._detail,
+                    oldest[each.pool],
+                    work[each.pool],
+                    self._clock,
+                )
                 for each in cluster.sets
             ]
         )

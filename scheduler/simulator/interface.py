@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from scheduler.errors import CapacityErrorKind
+from scheduler.simulator.clock import ANY_TIME, Clock
 from scheduler.sketch import Expected
 
 State = TypeVar("State")
@@ -102,6 +103,7 @@ class Observation(NamedTuple):
     nodes               every node in order of its number (`Detail.NODES`); below that those that boot, idle or drain
                         (from `Detail.SPARE` on)
     work                steps of workflows (from `Detail.WORK` on); None where no job of the workload waits for others
+    clock               what instants these times are
 
     Since the policy was last asked: jobs that became ready (`arrived`), run times of those that finished (`finished`,
     in order), how long boots took (`boots`), boots that failed, nodes that were taken away (`preempted`), and nodes
@@ -134,6 +136,7 @@ class Observation(NamedTuple):
     nodes: tuple[NodeView, ...] = ()
     work: WorkView | None = None
     refused_kind: CapacityErrorKind | None = None
+    clock: Clock = ANY_TIME
 
     @property
     def up(self) -> int:

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 
+from scheduler.simulator.clock import Clock
 from scheduler.simulator.interface import Detail, NodeView, Observation, WorkView
 from scheduler.simulator.nodes import NodeSet
 from scheduler.simulator.queues import JobQueue
@@ -16,7 +17,8 @@ def observe(
     lag: float,
     detail: Detail,
     oldest: float | None,
-    work: WorkView | None = None,
+    work: WorkView | None,
+    clock: Clock,
 ) -> Observation:
     """Show a group and its pool as they are, and begin to count anew what happens to the group."""
     booting = len(each.booting)
@@ -57,6 +59,7 @@ def observe(
         _views(each, detail),
         work,
         each.refused_kind,
+        clock,
     )
     each.failed_boots = each.preempted = each.refused = 0
     each.refused_kind = None

@@ -49,13 +49,15 @@ def newest(workload: Workload) -> Workload:
 
 def part_of(workload: Workload, begin: int, end: int) -> Workload:
     """Give some jobs of a workload; others that they wait for count as done."""
-    columns = {each.name: getattr(workload, each.name)[begin:end] for each in fields(workload) if each.name != "name"}
+    given = {each.name: getattr(workload, each.name) for each in fields(workload)}
+    columns = {name: column[begin:end] for name, column in given.items() if isinstance(column, tuple)}
     first = workload.submit[begin]
     columns["submit"] = tuple(submit - first for submit in columns["submit"])
     columns["after"] = tuple(
         tuple(other - begin for other in others if begin <= other < end) for others in columns["after"]
     )
-    return Workload(name=workload.name, **columns)
+    began = None if workload.begins_at is None else workload.begins_at + timedelta(seconds=first)
+    return Workload(name=workload.name, **columns, begins_at=began)
 
 
 def spells_of(run: Run, objective: Objective) -> Spells | None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from scheduler.errors import InvalidRequestError
 
@@ -31,7 +32,8 @@ class SimulatedJob:
 class Workload:
     """Jobs in order of submission, column by column. Time begins with the first of them.
 
-    `estimate`, `recorded_wait`, `after`, `pool` and `work` are empty where no job has any.
+    `estimate`, `recorded_wait`, `after`, `pool` and `work` are empty where no job has any. `begins_at` is the instant
+    of the first submission, where it is known.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Workload:
     after: tuple[tuple[int, ...], ...] = ()
     pool: tuple[str, ...] = ()
     work: tuple[str, ...] = ()
+    begins_at: datetime | None = None
 
     def __len__(self) -> int:
         return len(self.submit)
@@ -66,9 +69,10 @@ class Workload:
         return replace(self, estimate=())
 
 
-def workload_of(name: str, jobs: Iterable[SimulatedJob]) -> Workload:
+def workload_of(name: str, jobs: Iterable[SimulatedJob], zero: datetime | None = None) -> Workload:
     """Check jobs, sort them by submission (as given where equal) and let time begin with the first.
 
+    `zero` is the instant that submissions are counted from, where that is known.
     Numbers in `after` are positions in the order given. `InvalidRequestError` names the job that is wrong.
     """
     given = list(jobs)
@@ -95,6 +99,7 @@ def workload_of(name: str, jobs: Iterable[SimulatedJob]) -> Workload:
         ),
         pool=tuple(job.pool for job in ordered) if any(job.pool for job in ordered) else (),
         work=tuple(job.work for job in ordered) if any(job.work for job in ordered) else (),
+        begins_at=None if zero is None else zero + timedelta(seconds=first),
     )
 
 

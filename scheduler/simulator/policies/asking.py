@@ -16,7 +16,6 @@ from scheduler.autoscale.recurrence import DOUBT, SPAN, Recurrence, start_of_spa
 from scheduler.model import NodeGroup
 from scheduler.policy import UNMEASURED_BOOT, ScalingPolicy
 from scheduler.simulator.interface import Observation
-from scheduler.simulator.policies.seen_work import instant, seconds
 
 
 def has_steps(policy: ScalingPolicy) -> bool:
@@ -70,12 +69,12 @@ def deadlines(
     group: NodeGroup, policy: ScalingPolicy, seen: Observation, history: GroupHistory, learned: PoolHistory, slots: int
 ) -> Iterator[float]:
     """Give the next times, or past ones, at which the decision about a group may change; its pool has so many slots."""
-    now = instant(seen.now)
+    seconds, now = seen.clock.seconds, seen.clock.instant(seen.now)
     boot = policy.boot_deadline.total_seconds()
     if seen.idle_since:
         # Of a group's idle nodes the longest idle goes first, and the others are looked at once it has gone.
         keeping = Keeping(policy, learned, history.boot_time)
-        yield seconds(keeping.until(instant(seen.idle_since[0]), slots - group.task_slots + 1))
+        yield seconds(keeping.until(seen.clock.instant(seen.idle_since[0]), slots - group.task_slots + 1))
     for since in seen.booting_since:
         if since + boot > seen.now:  # the others have had their time, and are decided about now
             yield since + boot
@@ -93,17 +92,17 @@ def deadlines(
     if edge is not None:
         yield seconds(edge)
     if policy.anticipate:
-        yield from _expectations(policy, history, learned.recurrence, now)
+        yield from map(seconds, _expectations(policy, history, learned.recurrence, now))
 
 
 def _expectations(
     policy: ScalingPolicy, history: GroupHistory, recurrence: Recurrence, now: datetime
-) -> Iterator[float]:
+) -> Iterator[datetime]:
     """Give the times at which what repeats may make a difference: spans begin, and rises are near or are past."""
-    yield seconds(start_of_span(now) + SPAN)
+    yield start_of_span(now) + SPAN
     if recurrence.missed_at is not None:
-        yield seconds(recurrence.missed_at + DOUBT)
+        yield recurrence.missed_at + DOUBT
     again = policy.restart_cost(history.boot_time)
     for rise in recurrence.rises:
-        yield seconds(rise.at - (history.boot_time or UNMEASURED_BOOT))
-        yield seconds(rise.at + min(again, SPAN))
+        yield rise.at - (history.boot_time or UNMEASURED_BOOT)
+        yield rise.at + min(again, SPAN)

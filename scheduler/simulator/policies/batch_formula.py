@@ -16,8 +16,8 @@ from scheduler.formula.values import timestamp
 from scheduler.simulator.interface import Detail, Observation, Orders
 from scheduler.simulator.policies.sizing import bounded, resize
 
-_EPOCH = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday, as everywhere in the simulator's calendars
-_FIRST_TICK = timestamp(_EPOCH).ticks
+# Of workloads that do not say when they were: a Monday.
+_EPOCH = datetime(2026, 1, 5, tzinfo=UTC)
 
 # The two shapes of the documentation's examples, for one task a slot and without their example bounds.
 _GUARD = "covered = $PendingTasks.GetSamplePercent({window} * TimeInterval_Second);"
@@ -123,14 +123,16 @@ def _step(
         due = math.ceil(seen.now / evaluation) * evaluation
     if seen.now < due:
         return Orders(wake_at=due), FormulaState(taken, rows, state.target, due)
-    ticks = [_FIRST_TICK + second * TICKS_PER_SECOND for second in taken]
+    begins_at = seen.clock.begins_at or _EPOCH
+    first_tick = timestamp(begins_at).ticks
+    ticks = [first_tick + second * TICKS_PER_SECOND for second in taken]
     samples = {
         name: MetricSamples(ticks, values) for name, values in zip(metrics, zip(*rows, strict=True), strict=True)
     }
     sizes = (seen.alive + seen.draining, state.target)
     (low_priority, target_low), (dedicated, target) = (sizes, (0, 0)) if spot else ((0, 0), sizes)
     pool = Pool(dedicated, low_priority, target, target_low, seen.slots_per_node, samples)
-    run = evaluate(_formula(text), pool, _EPOCH + timedelta(seconds=seen.now), lambda: 0.5)
+    run = evaluate(_formula(text), pool, begins_at + timedelta(seconds=seen.now), lambda: 0.5)
     due = (math.floor(seen.now / evaluation) + 1) * evaluation
     target = bounded(seen, run.target_low_priority if spot else run.target_dedicated)
     orders = resize(seen, target)

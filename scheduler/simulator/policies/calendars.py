@@ -31,7 +31,10 @@ class AlwaysMax:
 
 @dataclass(frozen=True, slots=True)
 class FixedHours:
-    """So many nodes in working hours of weekdays and so many else; time zero is midnight before a Monday."""
+    """So many nodes in working hours of weekdays (UTC) and so many else.
+
+    Time zero is midnight before a Monday where the workload does not say when it was.
+    """
 
     nodes: int = 20  # the example of the Azure Batch documentation: 20 nodes on weekdays from 8 to 18, else 10
     else_nodes: int = 10
@@ -47,14 +50,15 @@ class FixedHours:
         return
 
     def wanted(self, now: float) -> int:
-        """Give the number of nodes at a time."""
+        """Give the number of nodes at a time since a Monday began."""
         hours = int(now // _HOUR)
         working = hours // _HOURS % _WEEK < self.weekdays and self.begin <= hours % _HOURS < self.end
         return self.nodes if working else self.else_nodes
 
     def decide(self, seen: Observation, state: None) -> tuple[Orders, None]:
         """Go to the number of the hour, and look again at the next."""
-        orders = resize(seen, bounded(seen, self.wanted(seen.now)))
+        ahead = seen.clock.into_week
+        orders = resize(seen, bounded(seen, self.wanted(seen.now + ahead)))
         if orders.changes:
             return orders, state
-        return Orders(wake_at=(math.floor(seen.now / _HOUR) + 1) * _HOUR), state
+        return Orders(wake_at=(math.floor((seen.now + ahead) / _HOUR) + 1) * _HOUR - ahead), state

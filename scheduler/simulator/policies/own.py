@@ -15,9 +15,10 @@ from scheduler.dispatch.run_times import POOL_SPAN
 from scheduler.errors import CapacityErrorKind
 from scheduler.model import GroupKey, GroupPriority, Node, NodeGroup, NodePhase
 from scheduler.policy import NO_LIMITS, Limits, ScalingPolicy
+from scheduler.simulator.clock import Clock
 from scheduler.simulator.interface import Detail, NodeView, Observation, Orders
 from scheduler.simulator.policies.asking import at_rest, deadlines, has_steps, left_after, wants_no_more
-from scheduler.simulator.policies.seen_work import demand_of, instant, seconds
+from scheduler.simulator.policies.seen_work import demand_of
 from scheduler.simulator.world import World
 from scheduler.sketch import NONE_SEEN, NOTHING_KNOWN, Expected, RunTimes
 
@@ -71,7 +72,7 @@ class OwnPolicy:
 
     def decide_all(self, seen: tuple[Observation, ...], state: OwnState) -> tuple[tuple[Orders, ...], OwnState]:
         """Decide as the controller does, and give its actions as orders."""
-        now = instant(seen[0].now)
+        now = seen[0].clock.instant(seen[0].now)
         pools: dict[str, list[Observation]] = {}
         for group, one in zip(self.groups, seen, strict=True):
             pools.setdefault(group.key.pool, []).append(one)
@@ -191,21 +192,21 @@ def own_policy(
 
 
 def _fleet(group: NodeGroup, seen: Observation) -> GroupFleet:
-    node_of = _converter(group)
+    node_of = _converter(group, seen.clock)
     there = seen.alive + seen.draining
     return GroupFleet(group, tuple(map(node_of, seen.nodes)), there, busy=there - len(seen.nodes))
 
 
 @lru_cache(maxsize=256)
-def _converter(group: NodeGroup) -> Callable[[NodeView], Node]:
+def _converter(group: NodeGroup, clock: Clock) -> Callable[[NodeView], Node]:
     """Give what makes the rows of a group's nodes; a node that has not changed keeps its row."""
-    return lru_cache(maxsize=16384)(partial(_node, group))
+    return lru_cache(maxsize=16384)(partial(_node, group, clock))
 
 
-def _node(group: NodeGroup, view: NodeView) -> Node:
+def _node(group: NodeGroup, clock: Clock, view: NodeView) -> Node:
     # Names sort as numbers do, so that the order of nodes is that in which they were asked for.
     node_id = f"{group.scale_set}_{view.number:08d}"
-    ready_at = None if view.ready_at is None else instant(view.ready_at)
+    ready_at = None if view.ready_at is None else clock.instant(view.ready_at)
     return Node(
         node_id=node_id,
         group=group.key,
@@ -213,10 +214,10 @@ def _node(group: NodeGroup, view: NodeView) -> Node:
         phase=_PHASES[view.phase],
         control_number=1,
         incarnation=None if ready_at is None else node_id,
-        first_seen_at=instant(view.requested_at),
+        first_seen_at=clock.instant(view.requested_at),
         ready_at=ready_at,
         status_at=ready_at,
-        idle_since=None if view.idle_since is None else instant(view.idle_since),
+        idle_since=None if view.idle_since is None else clock.instant(view.idle_since),
         held=("job",) * view.used,
     )
 
@@ -235,7 +236,8 @@ def _happened(history: GroupHistory, seen: Observation, boots: tuple[float, ...]
         refusals = history.refusals + 1
         return replace(history, refused_at=now, refused_kind=kind, refused_message=words, refusals=refusals)
     if seen.booting and history.refused_at is not None and history.ordered_at is not None:
-        given_since = any(since > seconds(history.refused_at) for since in seen.booting_since)
+        refused_at = seen.clock.seconds(history.refused_at)
+        given_since = any(since > refused_at for since in seen.booting_since)
         if given_since:
             history = replace(history, refused_at=None, refused_kind=None, refused_message="", refusals=0)
     return history

@@ -6,14 +6,13 @@ The file is JSON lines: a first line that names pool and version, then one objec
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from scheduler.errors import InvalidRequestError
 from scheduler.model import Job, Task
 from scheduler.ports.job_service import JobService
-from scheduler.simulator.readers.reading import Problem, Reading, instant_of, reading_of, seconds_in
+from scheduler.simulator.readers.reading import UNIX_EPOCH, Problem, Reading, instant_of, reading_of, seconds_in
 from scheduler.simulator.workload import SimulatedJob
 
 FORMAT = "millpond-history"
@@ -57,9 +56,7 @@ def read_history(name: str, text: str) -> Reading:
             tasks.append(record)
         else:
             left_out += 1
-    reading = reading_of(name, _jobs(tasks), problems, left_out, tuple(boots))
-    first = min(task["submitted_at"] for task in tasks)
-    return replace(reading, begins_at=datetime.fromtimestamp(first, UTC))
+    return reading_of(name, _jobs(tasks), problems, left_out, tuple(boots), UNIX_EPOCH)
 
 
 def _record_of(line: str) -> dict[str, Any] | float:

@@ -47,14 +47,13 @@ class Problem:
 class Reading:
     """A workload, the lines that could not be read, and how many jobs were left out because they never ran.
 
-    `boots` are boot times that were measured, and `begins_at` is when the first job came, where the file says so.
+    `boots` are boot times that were measured.
     """
 
     workload: Workload
     problems: tuple[Problem, ...] = ()
     left_out: int = 0
     boots: tuple[float, ...] = ()
-    begins_at: datetime | None = None
 
 
 def text_of(path: Path) -> str:
@@ -90,6 +89,10 @@ def document_of(name: str, text: str) -> Any:
         raise InvalidRequestError(f"{name}: its brackets are nested too deep") from error
 
 
+# What dates are counted from as numbers.
+UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def instant_of(text: str) -> datetime:
     """Read a date and time as ISO 8601 has them, one without a zone as UTC; `ValueError` where it is none."""
     instant = datetime.fromisoformat(text)
@@ -105,6 +108,15 @@ def seconds_in(column: str, value: float) -> float:
     return value
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def name_of(path: Path) -> str:
     """Name a workload by its file: `jobs.csv.gz` of many folders by its folder."""
     if path == STDIN:
@@ -114,9 +126,17 @@ def name_of(path: Path) -> str:
 
 
 def reading_of(
-    name: str, jobs: list[SimulatedJob], problems: list[Problem], left_out: int, boots: tuple[float, ...] = ()
+    name: str,
+    jobs: list[SimulatedJob],
+    problems: list[Problem],
+    left_out: int,
+    boots: tuple[float, ...] = (),
+    zero: datetime | None = None,
 ) -> Reading:
-    """Make a reading; `InvalidRequestError` when no job is left."""
+    """Make a reading; `zero` is the instant that submissions are counted from, where that is known.
+
+    `InvalidRequestError` when no job is left.
+    """
     if not jobs:
         first = f"; the first of {len(problems)} unreadable lines is {problems[0]}" if problems else ""
         never = f"; {left_out:,} jobs have no run time or no slots" if left_out else ""
@@ -128,7 +148,7 @@ def reading_of(
             f" seconds, all since one instant, or dates"
         )
     try:
-        workload = workload_of(name, jobs)
+        workload = workload_of(name, jobs, zero)
     except InvalidRequestError as error:
         raise InvalidRequestError(f"{name}: {error}; jobs are counted from 0 as they stand in the file") from error
     return Reading(workload, tuple(problems), left_out, boots)

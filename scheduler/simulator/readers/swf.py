@@ -5,16 +5,22 @@ A line has 18 numbers, -1 where unknown. Used here: 2 submission, 3 wait, 4 run 
 """
 
 import math
+import re
+from datetime import datetime, timedelta
 
-from scheduler.simulator.readers.reading import LONGEST, Problem, Reading, reading_of
+from scheduler.simulator.readers.reading import LONGEST, UNIX_EPOCH, Problem, Reading, is_number, reading_of
 from scheduler.simulator.workload import SimulatedJob
 
 _FIELDS = 18
+_START = re.compile(r"^;\s*UnixStartTime:\s*(\d{1,12})\b", re.MULTILINE)
 _SUBMIT, _WAIT, _RUN, _GIVEN, _ASKED, _ASKED_TIME = 1, 2, 3, 4, 7, 8
 
 
 def read_swf(name: str, text: str) -> Reading:
-    """Read a log. Jobs that never ran, or on no processor, are left out; comments begin with a semicolon."""
+    """Read a log. Jobs that never ran, or on no processor, are left out; comments begin with a semicolon.
+
+    Of the comments the header UnixStartTime is read: the second since 1970 that submissions are counted from.
+    """
     jobs: list[tuple[int, SimulatedJob]] = []
     problems: list[Problem] = []
     left_out = 0
@@ -28,7 +34,7 @@ def read_swf(name: str, text: str) -> Reading:
         try:
             values = [float(field) for field in fields]
         except ValueError:
-            wrong = next(field for field in fields if not _is_number(field))
+            wrong = next(field for field in fields if not is_number(field))
             problems.append(Problem(number, f"{wrong!r} is not a number"))
             continue
         if not all(math.isfinite(value) for value in values):
@@ -47,19 +53,18 @@ def read_swf(name: str, text: str) -> Reading:
         jobs.append((int(values[0]), job))
     # Job numbers are in order of submission; published schedules are in order of start, so they are sorted back.
     jobs.sort(key=lambda job: job[0])
-    return reading_of(name, [job for _, job in jobs], problems, left_out)
+    return reading_of(name, [job for _, job in jobs], problems, left_out, zero=_start(text))
+
+
+def _start(text: str) -> datetime | None:
+    """Give the instant of a header `; UnixStartTime: 843487200`; none of zero or less, which stands for unknown."""
+    found = _START.search(text)
+    seconds = float(found[1]) if found is not None else 0.0
+    return UNIX_EPOCH + timedelta(seconds=seconds) if 0 < seconds < LONGEST else None
 
 
 def is_swf(text: str) -> bool:
     """Whether a text looks like a log: its first line that is no comment has 18 numbers."""
     first = next((line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(";")), "")
     fields = first.split()
-    return len(fields) == _FIELDS and all(map(_is_number, fields))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return len(fields) == _FIELDS and all(map(is_number, fields))

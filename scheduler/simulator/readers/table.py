@@ -2,7 +2,8 @@
 
 Columns, in any order, others are ignored: `submit_s` and `run_s` (seconds), and if there are `cores` or `slots`,
 `estimate_s`, `recorded_wait_s`, `pool`, `id` (any text), `after` (ids, separated by spaces) and `work` (of what kind).
-Submissions may be dates (ISO 8601; UTC where none is said). Semicolons or tabs may stand for the commas.
+Submissions may be dates (ISO 8601; UTC where none is said); if all are, the
+replay's clock goes by them. Semicolons or tabs may stand for the commas.
 """
 
 import csv
@@ -12,7 +13,16 @@ from dataclasses import replace
 from typing import Any
 
 from scheduler.errors import InvalidRequestError
-from scheduler.simulator.readers.reading import MOST_SLOTS, Problem, Reading, instant_of, reading_of, seconds_in
+from scheduler.simulator.readers.reading import (
+    MOST_SLOTS,
+    UNIX_EPOCH,
+    Problem,
+    Reading,
+    instant_of,
+    is_number,
+    reading_of,
+    seconds_in,
+)
 from scheduler.simulator.workload import SimulatedJob
 
 _NAMES = {
@@ -76,7 +86,8 @@ def _read(name: str, lines: Any) -> Reading:
             left_out += 1
         else:
             rows.append((number, fields, job))
-    return reading_of(name, _linked(rows, problems), problems, left_out)
+    zero = UNIX_EPOCH if rows and not any(is_number(fields["submit"]) for _, fields, _ in rows) else None
+    return reading_of(name, _linked(rows, problems), problems, left_out, zero=zero)
 
 
 def _job(fields: dict[str, str]) -> SimulatedJob | None:

@@ -161,6 +161,6 @@ def test_a_history_goes_through_all_pages(service: Service, world: World) -> Non
     whole = read_history("whole", "\n".join(record_history(service, POOL)))
     assert len(whole.workload) == 6
     assert whole.workload.recorded_wait == (0.0,) * 6
-    assert whole.begins_at == world.clock.now() - 2 * MINUTE
+    assert whole.workload.begins_at == world.clock.now() - 2 * MINUTE
     later = record_history(service, POOL, world.clock.now() - MINUTE)
     assert len(read_history("later", "\n".join(later)).workload) == 4

@@ -8,11 +8,12 @@ import pytest
 from scheduler.demand import ForeseenKind
 from scheduler.model import PoolDemand
 from scheduler.policy import Limits, ScalingPolicy
+from scheduler.simulator.clock import ANY_TIME
 from scheduler.simulator.engine import replay
 from scheduler.simulator.flows import Flows
 from scheduler.simulator.interface import Observation
 from scheduler.simulator.policies.own import own_policy
-from scheduler.simulator.policies.seen_work import demand_of, instant
+from scheduler.simulator.policies.seen_work import demand_of
 from scheduler.simulator.run import Run
 from scheduler.simulator.workload import SimulatedJob, Workload, workload_of
 from scheduler.simulator.world import Fixed, Group, Pool, World, one_pool
@@ -45,7 +46,7 @@ def test_what_waits_for_work_at_hand_is_foreseen() -> None:
     ((wide,), (split,)) = demand(flows, 20.0).foreseen, demand(flows, 20.0).classes
     assert (wide.kind, wide.step, wide.tasks) == (ForeseenKind.DEPENDENTS, "s1", 3)
     assert wide.behind == (split,)
-    assert (split.running_tasks, split.cohorts[0].started_at) == (1, instant(10.0))
+    assert (split.running_tasks, split.cohorts[0].started_at) == (1, ANY_TIME.instant(10.0))
     flows.finish(0, 300.0)
     for job in (1, 2, 3):
         flows.arrive(job)

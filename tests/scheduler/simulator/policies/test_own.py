@@ -1,16 +1,17 @@
 """Our policy in the simulator, asked only when it matters, decides as if it were asked at every interval."""
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.policy import ScalingPolicy
+from scheduler.policy import Floor, ScalingPolicy, Weekday
 from scheduler.simulator.engine import replay
 from scheduler.simulator.policies.own import own_policy
 from scheduler.simulator.run import Run
 from scheduler.simulator.workload import SimulatedJob, Workload, workload_of
-from scheduler.simulator.world import Exponential, Fixed, Group, Measured, Pool, Quota, World
+from scheduler.simulator.world import Exponential, Fixed, Group, Measured, Pool, Quota, World, one_pool
 
 # Times at which two deadlines of a policy fall together, or just miss each other, and times in between.
 _SPANS = st.sampled_from([1, 5, 30, 60, 119, 120, 121, 300, 600, 900, 1205]) | st.integers(1, 4000)
@@ -118,6 +119,19 @@ def test_a_quota_that_nobody_told_of_is_found_out_one_node_at_a_time() -> None:
     assert run.unfinished == 0
     assert run.groups[0].peak == 2
     assert sorted(run.start)[:2] == [5 + 300 + 60, 10 + 305 + 300 + 60]
+
+
+def test_floors_go_by_the_clock_of_the_workload() -> None:
+    """A floor from eight on is up at eight by the jobs' dates; without any, they begin as the year 2026 does."""
+    world = one_pool(Group(boot=Fixed(120.0)))
+    rules = ScalingPolicy(floors=(Floor(tuple(Weekday), time(8), time(9), "Europe/Zurich", 3),))
+    load = workload_of("two", [SimulatedJob(0.0, 1.0), SimulatedJob(30_000.0, 1.0)])
+    ups = []
+    for begins_at in (None, datetime(2026, 7, 6, 4, 30, tzinfo=UTC)):
+        run = replay(replace(load, begins_at=begins_at), world, own_policy(world, rules), seed=1)
+        (series,) = run.series
+        ups.append(next(at for at, up in zip(series.at, series.up, strict=True) if up == 3))
+    assert ups == [7 * 3600.0, 90 * 60.0]
 
 
 def test_a_boot_too_many_is_given_up_at_the_next_look() -> None:

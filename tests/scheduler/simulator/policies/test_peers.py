@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler.simulator.clock import ANY_TIME, Clock
 from scheduler.simulator.engine import replay
 from scheduler.simulator.interface import NodeView, Observation, Policy
 from scheduler.simulator.policies.batch_formula import BatchFormula
@@ -270,6 +272,16 @@ def test_fixed_hours_follow_the_week() -> None:
     """20 nodes on weekdays from 8 to 18, 10 else; the first day is a Monday."""
     hours = [7.99, 8, 17.99, 18, 4 * 24 + 12, 5 * 24 + 12, 7 * 24 + 12]
     assert [FixedHours().wanted(hour * HOUR) for hour in hours] == [10, 20, 20, 10, 20, 10, 20]
+
+
+def test_fixed_hours_go_by_the_clock_of_the_workload() -> None:
+    """On a Friday at 17:30 there are 20 nodes for half an hour more; without a date it is Monday's midnight."""
+    friday = Clock(datetime(2026, 7, 10, 17, 30, tzinfo=UTC))
+    begun = seen(now=60.0, running=0, busy=20)._replace(clock=friday)
+    assert FixedHours().decide(begun, None)[0].wake_at == 1800.0
+    assert FixedHours().decide(begun._replace(now=1800.0), None)[0].stop_idle == 0
+    assert FixedHours().decide(begun._replace(now=1800.0), None)[0].retire_busy == 10
+    assert FixedHours().decide(begun._replace(clock=ANY_TIME), None)[0].retire_busy == 10
 
 
 def test_always_max_is_the_maximum() -> None:

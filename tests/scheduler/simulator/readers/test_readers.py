@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,18 @@ def test_a_log_gives_its_jobs_and_names_its_bad_lines() -> None:
         "line 7: 'x' is not a number",
         "line 8: 3 fields, a job has 18",
     ]
+
+
+def test_a_workload_knows_when_it_was_where_the_file_says_so() -> None:
+    """By a log's header, by dates in each row, and by a history's times: the instant of the first submission."""
+    at = datetime(1996, 9, 23, 14, 0, 40, tzinfo=UTC)
+    assert read_swf("log", SWF).workload.begins_at is None
+    assert read_swf("log", SWF.replace("Note:", "UnixStartTime: 843487200\n;")).workload.begins_at == at
+    assert read_swf("log", SWF.replace("Note:", "UnixStartTime: 0\n;")).workload.begins_at is None
+    assert read_table("table", "submit_s,run_s\n40,1\n").workload.begins_at is None
+    dated = "submit,run\n1996-09-23 16:00:50+02:00,1\n1996-09-23 14:00:40,1\n"
+    assert read_table("table", dated).workload.begins_at == at
+    assert read_table("table", dated + "5,1\n").workload.begins_at is None
 
 
 def test_a_table_gives_its_jobs_and_names_its_bad_lines() -> None:
