@@ -23,7 +23,7 @@ demo: setup ## Run the main job on this machine: up, submit, nodes appear, resul
 	@$(BIN)/python -m examples.value_at_risk.demo
 
 test: setup lint ## Check style, types and all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 test-az: setup ## Test the local Azure with the unmodified az command line (fetches 733 MB once)
 	@MILLPOND_TEST_AZ=1 $(BIN)/python -m pytest tests/clients/az
