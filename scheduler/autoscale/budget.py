@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from scheduler.autoscale.assess import Assessment
@@ -27,6 +28,9 @@ class LimitKind(StrEnum):
     POOL_BUDGET = "pool_budget"
     SHARED_BUDGET = "shared_budget"
     QUOTA = "quota"
+
+    # Bounds are looked up all the time; an enumeration's own way to hash is slow.
+    __hash__ = str.__hash__
 
 
 class Limit(NamedTuple):
@@ -105,6 +109,11 @@ def _millionths(dollars: float) -> int:
 
 def use_of(group: NodeGroup, ledger: Ledger) -> Use:
     """Say what one machine of a group takes of each bound that there is."""
+    return {limit: amount for limit, amount in _every_use(group).items() if limit in ledger.left}
+
+
+@lru_cache(maxsize=4096)
+def _every_use(group: NodeGroup) -> Use:
     spot = group.priority is GroupPriority.SPOT
     size = VM_SIZES.get(group.vm_size)
     price = None if size is None else math.ceil(size.usd_per_hour(windows=group.windows, spot=spot) * _MILLIONTHS)
@@ -118,7 +127,7 @@ def use_of(group: NodeGroup, ledger: Ledger) -> Use:
     }
     for name in quotas_of(group.vm_size, spot=spot):
         uses[Limit(LimitKind.QUOTA, name)] = None if size is None else size.vcpus
-    return {limit: amount for limit, amount in uses.items() if limit in ledger.left}
+    return uses
 
 
 def held_back(full: tuple[Limit, ...], policy: ScalingPolicy, limits: Limits) -> Reason | None:
