@@ -17,7 +17,7 @@ import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from heapq import heappop, heappush
 
 from node_bootstrap.protocol import Outcome
@@ -35,8 +35,8 @@ from scheduler.settings import PoolSettings
 from scheduler.simulator.faithful.cloud import Cloud, CloudGroup, Machine
 from scheduler.simulator.faithful.jobs import Submission, TracePrograms, check_world, submissions
 from scheduler.simulator.faithful.looking_on import CountedBlobs, CountedQueues, Watch, log_apart
-from scheduler.simulator.faithful.node import SimulatedNode, SoundLink
 from scheduler.simulator.faithful.record import Record
+from scheduler.simulator.faithful.runners import EPOCH, Runners
 from scheduler.simulator.faithful.wiring import GivenSettings, simulated_settings
 from scheduler.simulator.fitting import check_fits, pools_of
 from scheduler.simulator.policies.own import OwnPolicy
@@ -44,11 +44,8 @@ from scheduler.simulator.run import Run
 from scheduler.simulator.workload import Workload, followers_of
 from scheduler.simulator.world import World
 
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 # Initial nodes are admitted before the workload begins; they are paid for from its beginning.
 WARM_UP = 10.0
-# What the runner promises itself; it also ticks when a process ends.
-TICK = 1.0
 # The longest time that the controller is not asked while all is still: while work waits, its own rounds of reconciling.
 LONGEST_WAITING, LONGEST_STILL = 60.0, 600.0
 
@@ -112,10 +109,9 @@ class _Faithful:
             self._machine_gone,
         )
         self._programs = TracePrograms(workload, self._begun, self._ended)
-        self._nodes: dict[str, SimulatedNode] = {}
-        self._running: dict[str, set[int]] = {}
-        # The node that is being stepped: its programs begin and end.
-        self._stepping, self._on = "", self._cloud.groups[0]
+        self._runners = Runners(
+            self._clock, self._queues, self._blobs, self._programs, self._tick_later, self._later, sleep=skips
+        )
         self._database = Database("sqlite://")
         self._jobs = SqlJobStore(self._database)
         self._watch = Watch()
@@ -163,6 +159,10 @@ class _Faithful:
 
     def _later(self, at: float, happen: Callable[[], None], rank: int = HAPPENS) -> None:
         heappush(self._heap, (at, rank, next(self._sequence), happen))
+
+    def _tick_later(self, at: float, number: int, happen: Callable[[], None]) -> None:
+        """Have a node tick; at one instant nodes tick as they are numbered."""
+        heappush(self._heap, (at, TICKS, (number << 48) + next(self._sequence), happen))
 
     @property
     def _news(self) -> int:
@@ -235,8 +235,10 @@ class _Faithful:
     def _step(self, token: int) -> None:
         if token != self._step_token:
             return
+        self._runners.catch_up()
         asked, news = self._watch.asked, self._news
         pause = self._controller.step(self._clock.now()).total_seconds()
+        self._runners.hear_news(self._now)
         still = False
         if self._watch.asked != asked:
             still = self._skips and self._news == news == self._news_at_look and pause >= self._interval
@@ -275,56 +277,23 @@ class _Faithful:
     # Machines and their runners.
 
     def _machine_up(self, each: CloudGroup, machine: Machine) -> None:
-        name = f"{each.node_group.scale_set}_{machine.instance_id}"
-        node = SimulatedNode(
-            name,
-            each.node_group.queue,
-            each.spec.slots,
-            SoundLink(self._queues, self._blobs),
-            self._programs,
-            self._clock.now(),
-        )
-        self._nodes[name] = node
-        self._running[name] = set()
-        self._tick(each, name, node)
+        self._runners.boot(each, f"{each.node_group.scale_set}_{machine.instance_id}", self._now)
         self._note(each.pool)
 
     def _machine_gone(self, each: CloudGroup, machine: Machine) -> None:
-        name = f"{each.node_group.scale_set}_{machine.instance_id}"
-        node = self._nodes.pop(name, None)
-        if node is not None:
-            node.kill()
-            for job in sorted(self._running.pop(name)):
-                self._record.lose(job, each.totals)
+        for job in self._runners.end(f"{each.node_group.scale_set}_{machine.instance_id}"):
+            self._record.lose(job, each.totals)
         self._note(each.pool)
 
-    def _tick(self, each: CloudGroup, name: str, node: SimulatedNode) -> None:
-        if self._nodes.get(name) is node and node.alive:
-            self._advance(each, name, node)
-            self._later(self._now + TICK, lambda: self._tick(each, name, node), TICKS)
-
-    def _wake(self, each: CloudGroup, name: str, node: SimulatedNode) -> None:
-        """Step a node of which a process ends."""
-        if self._nodes.get(name) is node and node.alive:
-            self._advance(each, name, node)
-
-    def _advance(self, each: CloudGroup, name: str, node: SimulatedNode) -> None:
-        self._on, self._stepping = each, name
-        before = node.next_end()
-        node.step(self._clock.now())
-        after = node.next_end()
-        if after is not None and after != before:
-            self._later((after - EPOCH).total_seconds(), lambda: self._wake(each, name, node))
-
     def _begun(self, job: int) -> None:
-        self._running[self._stepping].add(job)
+        self._runners.running.add(job)
         self._record.begin(job)
         self._note(self._record.pool(job))
 
     def _ended(self, job: int, outcome: Outcome) -> None:
-        self._running[self._stepping].discard(job)
+        self._runners.running.discard(job)
         if outcome is not Outcome.SUCCESS:
-            self._record.lose(job, self._on.totals)
+            self._record.lose(job, self._runners.group.totals)
             self._note(self._record.pool(job))
             return
         self._record.finish(job)

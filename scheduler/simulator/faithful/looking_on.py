@@ -39,6 +39,13 @@ class CountedBlobs(MemoryBlobs):
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock)
         self.changes = 0
+        self.controlled: set[str] = set()
+
+    def repeat(self, container: str, name: str, at: datetime) -> None:
+        """Have a blob written again as it is, at a time that may be past."""
+        blobs = self._blobs(container)
+        entry = replace(blobs[name].entry, last_modified=at, etag=f'"{next(self._versions)}"')
+        blobs[name] = replace(blobs[name], entry=entry)
 
     def write(self, container: str, name: str, data: bytes) -> None:
         """Write a blob."""
@@ -46,6 +53,8 @@ class CountedBlobs(MemoryBlobs):
             self.changes += self._is_news(container, name, data)
         else:
             self.changes += container == CONTROL
+            if container == CONTROL:
+                self.controlled.add(name)
         super().write(container, name, data)
 
     def _is_news(self, container: str, name: str, data: bytes) -> bool:
@@ -59,11 +68,17 @@ class CountedQueues(MemoryQueues):
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock)
         self.changes = 0
+        self.sent_to: set[str] = set()
+
+    def next_visible(self, queue: str) -> datetime | None:
+        """Give when a message of a queue can be received, which may be past; None when there is none."""
+        return min((stored.visible_at for stored in self._messages(queue).values()), default=None)
 
     def send(self, queue: str, body: str, delay: timedelta = timedelta(0)) -> None:
         """Put a message on a queue."""
         super().send(queue, body, delay)
         self.changes += 1
+        self.sent_to.add(queue)
 
 
 class _Defects(logging.Handler):
