@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from node_bootstrap.protocol import CONTROL, NODES, NodeStatus, decode
 from scheduler.adapters.memory import ManualClock, MemoryBlobs, MemoryQueues
 from scheduler.autoscale.inputs import Inputs, decide_on
-from scheduler.autoscale.plan import Hold, Plan
+from scheduler.autoscale.plan import GroupFleet, Hold, Plan
+from scheduler.model import NodePhase
 
 
 class Watch:
@@ -25,12 +26,38 @@ class Watch:
         self.asked += 1
         return decide_on(inputs)
 
+    @property
+    def rests(self) -> bool:
+        """Whether the decision has nothing that time alone could bring, if it has nothing to do now."""
+        return self._inputs is not None and rests(self._inputs)
+
     def would_act(self, now: datetime) -> bool:
         """Whether at that time, with all else as it was, anything would be done."""
         if self._inputs is None:
             return True
         plan = decide_on(replace(self._inputs, now=now))
         return not all(isinstance(action, Hold) for action in plan.actions)
+
+
+def rests(inputs: Inputs) -> bool:
+    """Whether no task waits or is foreseen, every node works, and no rule looks at the clock."""
+    return (
+        all(demand is not None and not demand.active_tasks and not demand.foreseen for demand in inputs.demand.values())
+        and all(_at_work(fleet) for fleet in inputs.fleet)
+        and not any(each.refused_at or each.failed_boot_at for _, each in inputs.history)
+        and not any(each.floors or each.anticipate or each.max_step_out_per_minute for each in inputs.policies.values())
+    )
+
+
+def _at_work(fleet: GroupFleet) -> bool:
+    """Whether a group has what was ordered, and each of its nodes a task."""
+    there = [node for node in fleet.nodes if node.phase is not NodePhase.GONE]
+    return (
+        fleet.unknown is None
+        and fleet.error is None
+        and fleet.capacity == len(there)
+        and all(node.phase is NodePhase.WORKING and node.idle_since is None for node in there)
+    )
 
 
 class CountedBlobs(MemoryBlobs):

@@ -91,9 +91,9 @@ def test_on_elastic_pools_both_engines_agree_within_the_intervals() -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_steps_that_are_left_out_change_nothing(seed: int) -> None:
     """With every step of the controller taken, each number of the run is the same."""
-    load = drawn(random.Random(seed), 8, 600, 200)  # noqa: S311
-    # One more after half an hour in which nothing happens.
-    late = SimulatedJob(2500, 400)
+    load = drawn(random.Random(seed), 6, 300, 150)  # noqa: S311
+    # One more after some time in which nothing happens.
+    late = SimulatedJob(1300, 200)
     load = workload_of("drawn", [*(SimulatedJob(*each) for each in zip(load.submit, load.run, strict=True)), late])
     world = one_pool(Group(max_nodes=3, boot=Fixed(60.0)))
     skipping, stepping = (
