@@ -309,19 +309,19 @@ class _Faithful:
         self._note(each.pool)
 
     def _machine_gone(self, each: CloudGroup, machine: Machine) -> None:
-        for job in self._runners.end(f"{each.node_group.scale_set}_{machine.instance_id}"):
-            self._record.lose(job, each.totals)
+        for job, began_at in self._runners.end(f"{each.node_group.scale_set}_{machine.instance_id}"):
+            self._record.lose(job, began_at, each.totals)
         self._note(each.pool)
 
     def _begun(self, job: int) -> None:
-        self._runners.running.add(job)
+        self._runners.running[job] = self._now
         self._record.begin(job)
         self._note(self._record.pool(job))
 
     def _ended(self, job: int, outcome: Outcome) -> None:
-        self._runners.running.discard(job)
-        if outcome is not Outcome.SUCCESS:
-            self._record.lose(job, self._runners.group.totals)
+        began_at = self._runners.running.pop(job)
+        if outcome is not Outcome.SUCCESS or self._record.has_ended(job):
+            self._record.lose(job, began_at, self._runners.group.totals)
             self._note(self._record.pool(job))
             return
         self._record.finish(job)

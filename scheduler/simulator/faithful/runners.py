@@ -21,13 +21,13 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass(slots=True)
 class _Up:
-    """A machine that is up. `number`: they tick in this order."""
+    """A machine that is up. `number`: they tick in this order. `running`: the workload's jobs, and when they began."""
 
     group: CloudGroup
     node: SimulatedNode
     number: int
     ticks: Ticks
-    running: set[int] = field(default_factory=set)
+    running: dict[int, float] = field(default_factory=dict)
 
 
 class Runners:
@@ -62,8 +62,8 @@ class Runners:
         return self._stepped
 
     @property
-    def running(self) -> set[int]:
-        """The workload's jobs that run on the node that is being stepped."""
+    def running(self) -> dict[int, float]:
+        """The workload's jobs that run on the node that is being stepped, with when they began there."""
         return self._present.running
 
     @property
@@ -80,13 +80,13 @@ class Runners:
         self._advance(up)
         self._plan_tick(up, up.ticks.first + TICK.total_seconds())
 
-    def end(self, name: str) -> list[int]:
-        """End a machine's runner and its processes, and give the jobs that ran."""
+    def end(self, name: str) -> list[tuple[int, float]]:
+        """End a machine's runner and its processes, and give the jobs that ran, with when they began."""
         up = self._nodes.pop(name, None)
         if up is None:
             return []
         up.node.kill()
-        return sorted(up.running)
+        return sorted(up.running.items())
 
     def catch_up(self) -> None:
         """Have every status be what it would be, had all nodes ticked up to now."""
