@@ -12,7 +12,7 @@ help: ## Show this help
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Millpond needs Python 3.11 or newer; name it with make PYTHON=python3.12" >&2; exit 1; }
 	@echo "==> Python packages into .venv"; started=$$(date +%s); \
 	$(PYTHON) -m venv .venv && \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock && \
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes --no-deps -r requirements.lock && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e . && \
 	touch $@ && echo "    done in $$(( $$(date +%s) - started )) s"
 
@@ -23,7 +23,7 @@ demo: setup ## Run the main job on this machine: up, submit, nodes appear, resul
 	@$(BIN)/python -m examples.value_at_risk.demo
 
 test: setup lint ## Check style, types and all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 test-az: setup ## Test the local Azure with the unmodified az command line (fetches 733 MB once)
 	@MILLPOND_TEST_AZ=1 $(BIN)/python -m pytest tests/clients/az

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pulumi
 import pytest
 from pulumi.runtime import mocks, rpc
-from pulumi.runtime.settings import get_root_resource
+from pulumi.runtime.settings import get_root_resource, reset_options
 
 from infra.components.environment import FIXED
 from infra.components.roles import (
@@ -155,6 +155,8 @@ class Recorder(mocks.MockMonitor):
 def run(values: Mapping[str, Any] = STACK, client_id: str = AZURE_CLI) -> Run:
     """Run the program in a preview whose resources are all known."""
     done, azure = Run(), Azure(client_id)
+    # The stack of an earlier run in this process would keep what that one exported.
+    reset_options()
     mocks.set_mocks(azure, project="millpond", stack="test", preview=True, monitor=Recorder(azure, done))
 
     @pulumi.runtime.test

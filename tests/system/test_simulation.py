@@ -19,7 +19,7 @@ from tests.system.workload import JobPlan, StepPlan, draw_small_job
 from tests.system.world import QUICK, Outcome, Scenario, World, run
 
 SEEDS = int(os.environ.get("MILLPOND_SIM_SEEDS", "24"))
-SMALL_SEEDS = int(os.environ.get("MILLPOND_SIM_SMALL_SEEDS", "240"))
+SMALL_SEEDS = int(os.environ.get("MILLPOND_SIM_SMALL_SEEDS", "120"))
 SCHEDULED_SEEDS = int(os.environ.get("MILLPOND_SIM_SCHEDULED_SEEDS", "6"))
 CHUNKS = 12  # tests that the seeds are spread over, so that two processes share them
 

@@ -75,6 +75,8 @@ def bring_up_to_date(engine: Engine, what: str) -> None:
 def find(connection: Connection, what: str) -> Found:
     """Say of which version a database's store is; raises what `bring_up_to_date` does."""
     tables = set(inspect(connection).get_table_names())
+    if not tables:
+        return Found(None)
     if VERSION.name in tables:
         version = connection.execute(select(VERSION.c.version_num)).scalar()
         if version is None:
