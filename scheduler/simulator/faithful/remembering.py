@@ -5,7 +5,8 @@ nothing has to be said of any method but its name.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Table, event
@@ -14,6 +15,7 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ClauseElement, ColumnClause
 
 from scheduler.adapters.sql.database import Database
+from scheduler.adapters.sql.database_errors import translated
 
 # Methods of the stores that only read, and are given nothing that differs from look to look.
 OF_FLEET = ("pools", "limits", "known_pools", "groups", "nodes", "samples", "capacities", "histories")
@@ -22,7 +24,10 @@ OF_DELETIONS = ("to_clear",)
 
 
 class WatchedDatabase(Database):
-    """A database in memory that counts how often each of its tables was written."""
+    """A database in memory that counts how often each of its tables was written.
+
+    One thread uses it, so one connection does, which is not taken and given back each time.
+    """
 
     def __init__(self) -> None:
         super().__init__("sqlite://")
@@ -30,6 +35,23 @@ class WatchedDatabase(Database):
         self._read: set[str] = set()
         self._named: dict[object, frozenset[str]] = {}
         event.listen(self._engine, "after_cursor_execute", self._executed)
+        self._connection = self._engine.connect()
+
+    def close(self) -> None:
+        """Close the connection, and with it the database."""
+        self._connection.close()
+        super().close()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give the one connection, in a transaction."""
+        with translated(self._what), self._connection.begin():
+            yield self._connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self.read() as connection:
+            yield connection
 
     def remember(self, store: object, methods: Iterable[str]) -> None:
         """Have methods of a store of this database give what they gave before, while that must still be right."""
