@@ -136,6 +136,13 @@ class MessageRun:
         running = (self._running,) if self._running is not None else ()
         return HeldMessage(self.message.message_id, self.message.job_id, running)
 
+    @property
+    def rests_until(self) -> datetime | None:
+        """When its lease is to be renewed, where a task runs and nothing else is under way; else None."""
+        waits = self._reports or self._outbox or self._upload is not None
+        under_way = waits or self._renewing or self._gone or self._stopping or not self._announced_task
+        return None if self._running is None or under_way else self._renew_at
+
     def adopt(self, delivery: Delivery, asked_at: datetime) -> None:
         """Take over the lease of a later delivery of the same message to this node, while the run goes on."""
         self._lease, self._gone, self._renewing = delivery.lease, False, False

@@ -19,7 +19,7 @@ from scheduler.ports.storage import Blobs
 _LOG = logging.getLogger(__name__)
 
 # While nothing boots, is ordered or is removed, a set is read this often: Azure counts reads of the resource manager.
-_QUIET = timedelta(seconds=10)
+VIEW_KEPT = timedelta(seconds=10)
 
 _KINDS = {GroupKind.SCALE_SET: "scale set", GroupKind.BATCH: "Batch pool"}
 
@@ -137,7 +137,7 @@ class Observer:
     def _look(self, group: NodeGroup, rows: tuple[Node, ...], now: datetime) -> tuple[ScaleSetView | None, str | None]:
         """Read a set, or take the last reading while all is quiet; with no view and no error the set does not exist."""
         kept = self._views.get(group.key)
-        if kept is not None and now - kept[0] < _QUIET and _quiet(kept[1], of_group(rows, group.key), _SETTLED):
+        if kept is not None and now - kept[0] < VIEW_KEPT and _quiet(kept[1], of_group(rows, group.key), _SETTLED):
             return kept[1], None
         self._views.pop(group.key, None)
         until = self._left_alone.get(group.key)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, bindparam, select
 
 from scheduler.adapters.sql.fleet_schema import DECISIONS
 from scheduler.model import Decision, GroupKey
@@ -33,14 +33,22 @@ def decision_values(decision: Decision, kind: str) -> dict[str, Any]:
     }
 
 
+def of_given_group(table: Table) -> ColumnElement[bool]:
+    """Select the rows of a group that is given with the statement, as `dataclasses.asdict` of its key."""
+    return and_(*(table.c[name] == bindparam(name) for name in ("pool", "name", "generation")))
+
+
+_NEWEST = (
+    select(DECISIONS.c.action, DECISIONS.c.kind, DECISIONS.c.nodes)
+    .where(of_given_group(DECISIONS))
+    .order_by(DECISIONS.c.id.desc())
+    .limit(1)
+)
+
+
 def repeats_newest(connection: Connection, decision: Decision, kind: str) -> bool:
     """Say whether a decision is the same as the newest of its group: action, kind of reason and nodes."""
-    newest = connection.execute(
-        select(DECISIONS.c.action, DECISIONS.c.kind, DECISIONS.c.nodes)
-        .where(of_group(DECISIONS, decision.group))
-        .order_by(DECISIONS.c.id.desc())
-        .limit(1)
-    ).first()
+    newest = connection.execute(_NEWEST, dataclasses.asdict(decision.group)).first()
     return newest is not None and tuple(newest) == (decision.action, kind, json.dumps(decision.nodes))
 
 

@@ -1,14 +1,15 @@
 """What happened to a group's orders and boots, read off its row and its nodes; and what a pool has learned."""
 
 import logging
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select
 from sqlalchemy import func as sql_function
 
-from scheduler.adapters.sql.decision_rows import group_key, of_group
+from scheduler.adapters.sql.decision_rows import group_key, of_given_group, of_group
 from scheduler.adapters.sql.fleet_schema import LEARNED, NODES
 from scheduler.autoscale.levels import PoolHistory
 from scheduler.autoscale.plan import GroupHistory
@@ -23,20 +24,30 @@ _EVICTIONS = 1000
 _HISTORY = TypeAdapter(PoolHistory)
 _LOG = logging.getLogger(__name__)
 
+# Read in every step, so they are put together once.
+_LAST_READY = select(sql_function.max(NODES.c.ready_at)).where(of_given_group(NODES))
+_FAILED = select(sql_function.count(), sql_function.max(NODES.c.ended_at)).where(
+    of_given_group(NODES),
+    NODES.c.ready_at.is_(None),
+    NODES.c.ended_at.is_not(None),
+    NODES.c.given_up.is_(False),
+)
+_FAILED_SINCE = _FAILED.where(NODES.c.ended_at > bindparam("last_ready", type_=NODES.c.ended_at.type))
+_NEWEST_BOOTS = (
+    select(NODES.c.first_seen_at, NODES.c.ready_at)
+    .where(of_given_group(NODES), NODES.c.ready_at.is_not(None))
+    .order_by(NODES.c.ready_at.desc(), NODES.c.node_id)
+    .limit(_BOOTS)
+)
+
 
 def history_of(connection: Connection, row: Row[Any]) -> GroupHistory:
     """Read orders and refusals off the group, and failed boots off its nodes."""
     key = group_key(row)
-    last_ready = connection.execute(select(sql_function.max(NODES.c.ready_at)).where(of_group(NODES, key))).scalar_one()
-    failed = select(sql_function.count(), sql_function.max(NODES.c.ended_at)).where(
-        of_group(NODES, key),
-        NODES.c.ready_at.is_(None),
-        NODES.c.ended_at.is_not(None),
-        NODES.c.given_up.is_(False),
-    )
-    if last_ready is not None:
-        failed = failed.where(NODES.c.ended_at > last_ready)
-    count, newest = connection.execute(failed).one()
+    named = asdict(key)
+    last_ready = connection.execute(_LAST_READY, named).scalar_one()
+    failed = _FAILED if last_ready is None else _FAILED_SINCE
+    count, newest = connection.execute(failed, {**named, "last_ready": last_ready}).one()
     refused = row.refused_at is not None and (row.ordered_at is None or row.refused_at >= row.ordered_at)
     return GroupHistory(
         failed_boots=count,
@@ -91,11 +102,5 @@ def _evictions(connection: Connection, key: GroupKey) -> tuple[datetime, ...]:
 
 
 def _boot_time(connection: Connection, key: GroupKey) -> timedelta | None:
-    newest = (
-        select(NODES.c.first_seen_at, NODES.c.ready_at)
-        .where(of_group(NODES, key), NODES.c.ready_at.is_not(None))
-        .order_by(NODES.c.ready_at.desc(), NODES.c.node_id)
-        .limit(_BOOTS)
-    )
-    times = [row.ready_at - row.first_seen_at for row in connection.execute(newest)]
+    times = [row.ready_at - row.first_seen_at for row in connection.execute(_NEWEST_BOOTS, asdict(key))]
     return sorted(times)[len(times) // 2] if times else None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, Table, bindparam, delete, insert, or_, select, update
 from sqlalchemy import func as sql_function
 
 from scheduler.adapters.sql.database import Database
@@ -39,6 +39,13 @@ _ROWS_KEPT = timedelta(days=7)
 
 # How often a sample is kept while nothing changes.
 _SAMPLE_EVERY = timedelta(seconds=15)
+
+# Used in every step, so they are put together once.
+_NEWEST_GONE = select(sql_function.max(NODES.c.gone_at)).where(NODES.c.pool == bindparam("pool"))
+_NODES = select(NODES).where(NODES.c.pool == bindparam("pool")).order_by(NODES.c.first_seen_at, NODES.c.node_id)
+_LISTED = _NODES.where(NODES.c.gone_at.is_(None))
+_KEPT = _NODES.where(or_(NODES.c.gone_at.is_(None), NODES.c.gone_at >= bindparam("since", type_=NODES.c.gone_at.type)))
+_OF_NODE = update(NODES).where(NODES.c.node_id == bindparam("the_node"))
 
 _ENDED = frozenset({NodePhase.LOST, NodePhase.REMOVING, NodePhase.GONE})
 
@@ -80,15 +87,10 @@ class SqlFleetStore:
     def nodes(self, pool: str) -> tuple[Node, ...]:
         """Give a pool's nodes, those gone for longer than a day left out."""
         with self._database.read() as connection:
-            newest = connection.execute(
-                select(sql_function.max(NODES.c.gone_at)).where(NODES.c.pool == pool)
-            ).scalar_one()
+            newest = connection.execute(_NEWEST_GONE, {"pool": pool}).scalar_one()
             # There is no clock here: the day counts back from the newest departure, so a quiet pool keeps its last.
-            kept: ColumnElement[bool] = NODES.c.gone_at.is_(None)
-            if newest is not None:
-                kept = or_(kept, NODES.c.gone_at >= newest - _GONE_KEPT)
-            query = select(NODES).where(NODES.c.pool == pool, kept).order_by(NODES.c.first_seen_at, NODES.c.node_id)
-            return tuple(_node(row) for row in connection.execute(query))
+            query, since = (_LISTED, None) if newest is None else (_KEPT, newest - _GONE_KEPT)
+            return tuple(_node(row) for row in connection.execute(query, {"pool": pool, "since": since}))
 
     def decisions(self, pool: str, limit: int) -> tuple[Decision, ...]:
         """Give the newest decisions, oldest first."""
@@ -382,7 +384,7 @@ def _write(
     if present is None:
         connection.execute(insert(NODES).values(node_id=node.node_id, **values))
     else:
-        connection.execute(update(NODES).where(NODES.c.node_id == node.node_id).values(values))
+        connection.execute(_OF_NODE, {**values, "the_node": node.node_id})
 
 
 def _sample(row: Row[Any]) -> Sample:

@@ -7,8 +7,8 @@ controller steps when it asked to, or when its bell rings, which a submission do
 
 While nothing has happened since the controller last looked, and it did nothing then, its next looks would do nothing
 either until a deadline of the decision passes. Those are left out: the decision, which is pure, is asked with the same
-inputs at each of these times, and the controller steps at the first at which the answer is to act. While work waits it
-steps once a minute all the same, else every ten minutes.
+inputs at each of these times, and the controller steps at the first at which the answer is to act. Every ten minutes it
+steps all the same, and once a minute while there is a message that may be found to be lost.
 
 At one instant the order is: boots, ends and evictions; submissions; the controller; ticks.
 """
@@ -17,26 +17,27 @@ import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from heapq import heappop, heappush
 
 from node_bootstrap.protocol import Outcome
 from scheduler.adapters.memory import LeaderRecord, ManualClock, MemoryLease
-from scheduler.adapters.sql.database import Database
 from scheduler.adapters.sql.deletion_store import SqlDeletionStore
 from scheduler.adapters.sql.dispatch_store import SqlDispatchStore
 from scheduler.adapters.sql.fleet_store import SqlFleetStore
 from scheduler.adapters.sql.job_store import SqlJobStore
 from scheduler.controller.assembly import Ports, assemble
-from scheduler.controller.loop import Controller
+from scheduler.controller.loop import RECONCILE_INTERVAL, Controller
+from scheduler.controller.observe import VIEW_KEPT
 from scheduler.controller.pace import pace_of
 from scheduler.model import NewJob
 from scheduler.settings import PoolSettings
 from scheduler.simulator.faithful.cloud import Cloud, CloudGroup, Machine
 from scheduler.simulator.faithful.jobs import Submission, TracePrograms, check_world, submissions
 from scheduler.simulator.faithful.looking_on import CountedBlobs, CountedQueues, Watch, log_apart
-from scheduler.simulator.faithful.node import SimulatedNode, SoundLink
 from scheduler.simulator.faithful.record import Record
+from scheduler.simulator.faithful.remembering import OF_DELETIONS, OF_DISPATCH, OF_FLEET, WatchedDatabase
+from scheduler.simulator.faithful.runners import EPOCH, Runners
 from scheduler.simulator.faithful.wiring import GivenSettings, simulated_settings
 from scheduler.simulator.fitting import check_fits, pools_of
 from scheduler.simulator.policies.own import OwnPolicy
@@ -44,13 +45,10 @@ from scheduler.simulator.run import Run
 from scheduler.simulator.workload import Workload, followers_of
 from scheduler.simulator.world import World
 
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 # Initial nodes are admitted before the workload begins; they are paid for from its beginning.
 WARM_UP = 10.0
-# What the runner promises itself; it also ticks when a process ends.
-TICK = 1.0
-# The longest time that the controller is not asked while all is still: while work waits, its own rounds of reconciling.
-LONGEST_WAITING, LONGEST_STILL = 60.0, 600.0
+# The longest time that the controller is not asked while all is still.
+LONGEST = 600.0
 
 HAPPENS, SUBMITS, STEPS, TICKS = range(4)
 
@@ -112,12 +110,11 @@ class _Faithful:
             self._machine_gone,
         )
         self._programs = TracePrograms(workload, self._begun, self._ended)
-        self._nodes: dict[str, SimulatedNode] = {}
-        self._running: dict[str, set[int]] = {}
-        # The node that is being stepped: its programs begin and end.
-        self._stepping, self._on = "", self._cloud.groups[0]
-        self._database = Database("sqlite://")
-        self._jobs = SqlJobStore(self._database)
+        self._runners = Runners(
+            self._clock, self._queues, self._blobs, self._programs, self._tick_later, self._later, sleep=skips
+        )
+        self._database = WatchedDatabase()
+        self._jobs, self._dispatch = SqlJobStore(self._database), SqlDispatchStore(self._database)
         self._watch = Watch()
         for group in policy.groups:
             self._queues.create_queue(group.queue)
@@ -130,7 +127,8 @@ class _Faithful:
         self._alone = {each.tasks[0]: each for each in self._due if each.after}
         self._submitted: set[int] = set()
         self._step_token = 0
-        self._looked_at = self._step_at = self._now
+        self._looked_at = self._step_at = self._news_seen_at = self._now
+        self._settles_after = max(0.0, VIEW_KEPT.total_seconds() - self._interval)
         self._news_at_look = -1
         self._skipping = False
 
@@ -142,13 +140,18 @@ class _Faithful:
             PoolSettings(pool.name, rules[pool.name], tuple(g for g in self._policy.groups if g.key.pool == pool.name))
             for pool in self._world.pools
         )
+        fleet, deletions = SqlFleetStore(self._database), SqlDeletionStore(self._database)
+        if self._skips:
+            self._database.remember(fleet, OF_FLEET)
+            self._database.remember(self._dispatch, OF_DISPATCH)
+            self._database.remember(deletions, OF_DELETIONS)
         return assemble(
             Ports(
                 MemoryLease(self._clock, LeaderRecord()),
                 self._database,
-                SqlFleetStore(self._database),
-                SqlDispatchStore(self._database),
-                SqlDeletionStore(self._database),
+                fleet,
+                self._dispatch,
+                deletions,
                 self._cloud,
                 self._queues,
                 self._blobs,
@@ -163,6 +166,10 @@ class _Faithful:
 
     def _later(self, at: float, happen: Callable[[], None], rank: int = HAPPENS) -> None:
         heappush(self._heap, (at, rank, next(self._sequence), happen))
+
+    def _tick_later(self, at: float, number: int, happen: Callable[[], None]) -> None:
+        """Have a node tick; at one instant nodes tick as they are numbered."""
+        heappush(self._heap, (at, TICKS, (number << 48) + next(self._sequence), happen))
 
     @property
     def _news(self) -> int:
@@ -235,14 +242,21 @@ class _Faithful:
     def _step(self, token: int) -> None:
         if token != self._step_token:
             return
-        asked, news = self._watch.asked, self._news
+        self._runners.catch_up()
+        asked, news, since = self._watch.asked, self._news, self._now - self._looked_at
         pause = self._controller.step(self._clock.now()).total_seconds()
+        self._runners.hear_news(self._now)
         still = False
         if self._watch.asked != asked:
-            still = self._skips and self._news == news == self._news_at_look and pause >= self._interval
+            if not self._news == news == self._news_at_look:
+                self._news_seen_at = self._now
+            # By then a set that was read before the news has been read again.
+            still = self._now - self._news_seen_at >= self._settles_after and pause >= self._interval
             self._news_at_look, self._looked_at = self._news, self._now
-        self._skipping = still
-        self._plan_step(self._first_to_act() if still else self._now + max(pause, 1e-3))
+        self._skipping = still and self._skips
+        reconciled = since >= RECONCILE_INTERVAL.total_seconds()
+        at = self._first_to_act(reconciled=reconciled) if self._skipping else self._now + max(pause, 1e-3)
+        self._plan_step(at)
         self._note_all()
 
     @property
@@ -253,7 +267,7 @@ class _Faithful:
         """Give when the controller would look if it took every step and nothing were to be done."""
         return itertools.count(self._looked_at + self._every, self._every)
 
-    def _first_to_act(self) -> float:
+    def _first_to_act(self, *, reconciled: bool) -> float:
         """Give when the controller would first act if nothing happened before.
 
         It also takes the last look before the next submission, whose bell it is to find with a fresh reading.
@@ -261,9 +275,25 @@ class _Faithful:
         every = self._every
         place = bisect_right(self._submits, self._now)
         latest = self._submits[place] - every if place < len(self._submits) else math.inf
-        longest = LONGEST_WAITING if self._record.waits else LONGEST_STILL
-        latest = min(latest, self._looked_at + longest - every)
+        latest = min(latest, self._looked_at + self._longest(reconciled=reconciled) - every)
+        if self._watch.rests:
+            return next(at for at in self._looks() if at > latest)
         return next(at for at in self._looks() if at > latest or self._watch.would_act(EPOCH + timedelta(seconds=at)))
+
+    def _longest(self, *, reconciled: bool) -> float:
+        """Give how long the controller need not look while all is still.
+
+        A message that no node has begun by its deadline may be found to be lost, in the next round of reconciling; if
+        it was not in this one, then only news can show that it is.
+        """
+        every = RECONCILE_INTERVAL.total_seconds()
+        ahead = [
+            (message.deadline - EPOCH).total_seconds() - self._now
+            for message in self._dispatch.open_messages()
+            if not message.started
+        ]
+        due = min((each for each in ahead if each > 0 or not reconciled), default=math.inf)
+        return LONGEST if due > LONGEST else max(1, math.ceil(due / every)) * every
 
     def _heed_news(self, rank: int) -> None:
         """Have the controller look when it would have, had none of its looks been left out."""
@@ -275,56 +305,23 @@ class _Faithful:
     # Machines and their runners.
 
     def _machine_up(self, each: CloudGroup, machine: Machine) -> None:
-        name = f"{each.node_group.scale_set}_{machine.instance_id}"
-        node = SimulatedNode(
-            name,
-            each.node_group.queue,
-            each.spec.slots,
-            SoundLink(self._queues, self._blobs),
-            self._programs,
-            self._clock.now(),
-        )
-        self._nodes[name] = node
-        self._running[name] = set()
-        self._tick(each, name, node)
+        self._runners.boot(each, f"{each.node_group.scale_set}_{machine.instance_id}", self._now)
         self._note(each.pool)
 
     def _machine_gone(self, each: CloudGroup, machine: Machine) -> None:
-        name = f"{each.node_group.scale_set}_{machine.instance_id}"
-        node = self._nodes.pop(name, None)
-        if node is not None:
-            node.kill()
-            for job in sorted(self._running.pop(name)):
-                self._record.lose(job, each.totals)
+        for job, began_at in self._runners.end(f"{each.node_group.scale_set}_{machine.instance_id}"):
+            self._record.lose(job, began_at, each.totals)
         self._note(each.pool)
 
-    def _tick(self, each: CloudGroup, name: str, node: SimulatedNode) -> None:
-        if self._nodes.get(name) is node and node.alive:
-            self._advance(each, name, node)
-            self._later(self._now + TICK, lambda: self._tick(each, name, node), TICKS)
-
-    def _wake(self, each: CloudGroup, name: str, node: SimulatedNode) -> None:
-        """Step a node of which a process ends."""
-        if self._nodes.get(name) is node and node.alive:
-            self._advance(each, name, node)
-
-    def _advance(self, each: CloudGroup, name: str, node: SimulatedNode) -> None:
-        self._on, self._stepping = each, name
-        before = node.next_end()
-        node.step(self._clock.now())
-        after = node.next_end()
-        if after is not None and after != before:
-            self._later((after - EPOCH).total_seconds(), lambda: self._wake(each, name, node))
-
     def _begun(self, job: int) -> None:
-        self._running[self._stepping].add(job)
+        self._runners.running[job] = self._now
         self._record.begin(job)
         self._note(self._record.pool(job))
 
     def _ended(self, job: int, outcome: Outcome) -> None:
-        self._running[self._stepping].discard(job)
-        if outcome is not Outcome.SUCCESS:
-            self._record.lose(job, self._on.totals)
+        began_at = self._runners.running.pop(job)
+        if outcome is not Outcome.SUCCESS or self._record.has_ended(job):
+            self._record.lose(job, began_at, self._runners.group.totals)
             self._note(self._record.pool(job))
             return
         self._record.finish(job)

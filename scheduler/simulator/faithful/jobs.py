@@ -35,11 +35,20 @@ def check_world(workload: Workload, world: World) -> None:
     """Refuse what the real system does not do."""
     wrong = None
     if any(slots != 1 for slots in workload.slots):
-        wrong = "a task takes one slot, and this workload has jobs of several; use --job-slots one"
+        wrong = (
+            "a task of Millpond takes one slot of its node, and this workload has jobs of several; give --job-slots one"
+            " to replay them as tasks of one slot, or use the fast engine"
+        )
     elif any(pool.dispatch is not Dispatch.FIFO or pool.most_waiting is not None for pool in world.pools):
-        wrong = "jobs start in the order in which they come, and none is turned away"
+        wrong = (
+            "its tasks start in the order in which they come and none is turned away, so there is no EASY backfilling"
+            " and no most_waiting; leave them out, or use the fast engine"
+        )
     elif world.lag or world.offset:
-        wrong = "its lag is the one that its parts have, and cannot be set"
+        wrong = (
+            "it reads its own store and the cloud in the step in which it decides, so how old its observations are"
+            " comes of its interval, its nodes' statuses and listed_after; leave out lag and offset, and set these"
+        )
     if wrong is not None:
         raise InvalidRequestError(f"the faithful engine runs the real scheduler: {wrong}")
 
@@ -47,14 +56,19 @@ def check_world(workload: Workload, world: World) -> None:
 def submissions(workload: Workload, world: World) -> list[Submission]:
     """Make jobs, in order of submission.
 
-    Jobs that wait for each other and come at once are one job of several steps, those that wait for the same ones are
-    tasks of one step. Where they come at different times, each is a job of its own and a client waits in between.
+    Jobs of one application that come at once to one pool are one job, as a user submits an array: those that wait for
+    nothing, or for the same ones, are tasks of one step. Where jobs that wait for each other come at different times,
+    each is a job of its own and a client waits in between.
     """
     default = world.pools[0].name
     pools = [name or default for name in workload.pool] or [default] * len(workload)
     made: list[Submission] = []
+    arrays: dict[tuple[float, str, str], list[int]] = defaultdict(list)
     for members in joined(workload):
-        if is_workflow(workload, members, pools):
+        if len(members) == 1:
+            work = workload.work[members[0]] if workload.work else ""
+            arrays[workload.submit[members[0]], pools[members[0]], work] += members
+        elif is_workflow(workload, members, pools):
             made.append(_submission(workload, world, members, pools[members[0]]))
         else:
             for job in members:
@@ -62,6 +76,7 @@ def submissions(workload: Workload, world: World) -> list[Submission]:
                 made.append(
                     Submission(alone.name, alone.pool, alone.submit, alone.tasks, alone.steps, _after(workload, job))
                 )
+    made += [_submission(workload, world, members, pool) for (_, pool, _), members in arrays.items()]
     return sorted(made, key=lambda each: (each.submit, each.tasks[0]))
 
 
@@ -104,7 +119,8 @@ def _after(workload: Workload, job: int) -> tuple[int, ...]:
 
 
 def _submission(workload: Workload, world: World, members: list[int], pool: str) -> Submission:
-    found = [WorkflowStep((), (members[0],))] if len(members) == 1 else steps_of(workload, members)
+    waits = len(members) > 1 and any(_after(workload, job) for job in members)
+    found = steps_of(workload, members) if waits else [WorkflowStep((), tuple(members))]
     # Jobs whose run times are known beforehand each bring their own, so they share no step.
     groups = [
         (each.after, part)

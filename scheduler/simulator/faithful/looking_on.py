@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from node_bootstrap.protocol import CONTROL, NODES, NodeStatus, decode
 from scheduler.adapters.memory import ManualClock, MemoryBlobs, MemoryQueues
 from scheduler.autoscale.inputs import Inputs, decide_on
-from scheduler.autoscale.plan import Hold, Plan
+from scheduler.autoscale.plan import GroupFleet, Hold, Plan
+from scheduler.model import NodePhase
 
 
 class Watch:
@@ -25,6 +26,11 @@ class Watch:
         self.asked += 1
         return decide_on(inputs)
 
+    @property
+    def rests(self) -> bool:
+        """Whether the decision has nothing that time alone could bring, if it has nothing to do now."""
+        return self._inputs is not None and rests(self._inputs)
+
     def would_act(self, now: datetime) -> bool:
         """Whether at that time, with all else as it was, anything would be done."""
         if self._inputs is None:
@@ -33,12 +39,40 @@ class Watch:
         return not all(isinstance(action, Hold) for action in plan.actions)
 
 
+def rests(inputs: Inputs) -> bool:
+    """Whether no task waits or is foreseen, every node works, and no rule looks at the clock."""
+    return (
+        all(demand is not None and not demand.active_tasks and not demand.foreseen for demand in inputs.demand.values())
+        and all(_at_work(fleet) for fleet in inputs.fleet)
+        and not any(each.refused_at or each.failed_boot_at for _, each in inputs.history)
+        and not any(each.floors or each.anticipate or each.max_step_out_per_minute for each in inputs.policies.values())
+    )
+
+
+def _at_work(fleet: GroupFleet) -> bool:
+    """Whether a group has what was ordered, and each of its nodes a task."""
+    there = [node for node in fleet.nodes if node.phase is not NodePhase.GONE]
+    return (
+        fleet.unknown is None
+        and fleet.error is None
+        and fleet.capacity == len(there)
+        and all(node.phase is NodePhase.WORKING and node.idle_since is None for node in there)
+    )
+
+
 class CountedBlobs(MemoryBlobs):
     """Blobs that count what is news: all that is written but a status that says what it said before."""
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock)
         self.changes = 0
+        self.controlled: set[str] = set()
+
+    def repeat(self, container: str, name: str, at: datetime) -> None:
+        """Have a blob written again as it is, at a time that may be past."""
+        blobs = self._blobs(container)
+        entry = replace(blobs[name].entry, last_modified=at, etag=f'"{next(self._versions)}"')
+        blobs[name] = replace(blobs[name], entry=entry)
 
     def write(self, container: str, name: str, data: bytes) -> None:
         """Write a blob."""
@@ -46,6 +80,8 @@ class CountedBlobs(MemoryBlobs):
             self.changes += self._is_news(container, name, data)
         else:
             self.changes += container == CONTROL
+            if container == CONTROL:
+                self.controlled.add(name)
         super().write(container, name, data)
 
     def _is_news(self, container: str, name: str, data: bytes) -> bool:
@@ -59,11 +95,17 @@ class CountedQueues(MemoryQueues):
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock)
         self.changes = 0
+        self.sent_to: set[str] = set()
+
+    def next_visible(self, queue: str) -> datetime | None:
+        """Give when a message of a queue can be received, which may be past; None when there is none."""
+        return min((stored.visible_at for stored in self._messages(queue).values()), default=None)
 
     def send(self, queue: str, body: str, delay: timedelta = timedelta(0)) -> None:
         """Put a message on a queue."""
         super().send(queue, body, delay)
         self.changes += 1
+        self.sent_to.add(queue)
 
 
 class _Defects(logging.Handler):

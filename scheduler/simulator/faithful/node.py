@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 
 from node_bootstrap.protocol import (
@@ -33,9 +34,10 @@ from node_bootstrap.protocol import (
     status_blob,
 )
 from node_bootstrap.runner import events, instructions
-from node_bootstrap.runner.machine import MachineSettings, RunnerMachine
+from node_bootstrap.runner.machine import MachineSettings
 from scheduler.adapters.memory import MemoryBlobs, MemoryQueues, QueueMessage
 from scheduler.errors import NotFoundError, UnavailableError
+from scheduler.simulator.faithful.quiet import QuietMachine
 
 LEASE = timedelta(seconds=LEASE_SECONDS)
 STATUS_INTERVAL = timedelta(seconds=10)
@@ -169,10 +171,11 @@ class SimulatedNode:
         """Start the runner, and end whatever the one before had: its processes and all that it remembered."""
         self._starts += 1
         incarnation = f"{self.node_id}-{self._starts}"
-        self._machine = RunnerMachine(
+        self._machine = QuietMachine(
             MachineSettings(self.node_id, incarnation, "simulated", self._task_slots, STATUS_INTERVAL, now)
         )
         self._asked: list[instructions.Instruction] = []
+        self.control: bytes | None = None
         self._stops: dict[tuple[str, TaskRef], instructions.StopTask] = {}
         self._processes: dict[tuple[str, TaskRef], Process] = {}
         self._outputs: dict[tuple[str, TaskRef], bytes] = {}
@@ -193,6 +196,22 @@ class SimulatedNode:
     def next_end(self) -> datetime | None:
         """Give when the first of the processes ends by itself."""
         return min((process.ends_at for process in self._processes.values()), default=None)
+
+    @property
+    def polls(self) -> bool:
+        """Whether it asks its queue for messages."""
+        return self._machine.polls
+
+    def quiet_until(self, now: datetime) -> datetime | None:
+        """Give until when it only looks and repeats its status, if no look finds anything new; None if it does more."""
+        return None if self._asked else self._machine.quiet_until(now)
+
+    def pass_over(self, first: datetime, before: datetime) -> datetime | None:
+        """Have looked and found nothing at all ticks before an instant; say when its status was last repeated."""
+        repeated_at = self._machine.pass_over(first, before)
+        if repeated_at is not None:
+            self.heard_at = repeated_at
+        return repeated_at
 
     def step(self, now: datetime) -> None:
         """Let processes end, give the runner a tick, and carry out what it asks; some of that is left for later."""
@@ -241,7 +260,8 @@ class SimulatedNode:
                     return events.ControlRead(None)
                 except UnavailableError:
                     return events.ControlFailed()
-                return events.ControlRead(decode(NodeControl, text))
+                self.control = text
+                return events.ControlRead(_control(text))
             case instructions.WriteStatus():
                 try:
                     self.link.write(NODES, status_blob(self.node_id), encode(asked.status).encode())
@@ -361,6 +381,11 @@ class SimulatedNode:
 
     def _message(self, lease: instructions.Lease) -> QueueMessage:
         return QueueMessage(self._queue, int(lease.queue_message_id), int(lease.pop_receipt), 1, "")
+
+
+@lru_cache(maxsize=4096)
+def _control(text: bytes) -> NodeControl:
+    return decode(NodeControl, text)
 
 
 def _lease(message: QueueMessage) -> instructions.Lease:

@@ -22,7 +22,6 @@ class Record:
         self._seconds = seconds
         self._pool_of = pools_of(workload, world)
         self.ready, self.start, self.end = (array("d", [math.nan]) * count for _ in range(3))
-        self._began_at = array("d", [math.nan]) * count
         # Nodes that a job runs on: another may begin it before one that is evicted is seen to be gone.
         self._copies = [0] * count
         self.series = [Series() for _ in world.pools]
@@ -48,35 +47,30 @@ class Record:
 
     def begin(self, job: int) -> None:
         """Have a job run."""
-        now = self._began_at[job] = self.moved_at = self._seconds()
+        now = self.moved_at = self._seconds()
         if math.isnan(self.start[job]):
             self.start[job] = now
         self._copies[job] += 1
-        if self._copies[job] == 1 and not self._ended(job):
+        if self._copies[job] == 1 and not self.has_ended(job):
             self._move(job, 1)
 
     def finish(self, job: int) -> None:
-        """Have a job end for good; what another node still makes of it does not count."""
-        if self._ended(job):
-            self._copies[job] -= 1
-            return
-        if not self._copies[job]:
-            self._move(job, 1)
+        """Have a job end for good."""
         self.end[job] = self.last_finish = self.moved_at = self._seconds()
         self.remaining -= 1
-        self._copies[job] = max(0, self._copies[job] - 1)
+        self._copies[job] -= 1
         self._running[self.pool(job)] -= 1
 
-    def lose(self, job: int, totals: GroupTotals) -> None:
-        """Have a job that ran on a node of this group wait again."""
-        totals.lost_slot_seconds += self._seconds() - self._began_at[job]
+    def lose(self, job: int, began_at: float, totals: GroupTotals) -> None:
+        """Have what a node of this group did of a job since then be in vain; unless another has it, it waits again."""
+        totals.lost_slot_seconds += self._seconds() - began_at
         totals.restarts += 1
-        if self._copies[job]:
-            self._copies[job] -= 1
-            if not self._copies[job] and not self._ended(job):
-                self._move(job, -1)
+        self._copies[job] -= 1
+        if not self._copies[job] and not self.has_ended(job):
+            self._move(job, -1)
 
-    def _ended(self, job: int) -> bool:
+    def has_ended(self, job: int) -> bool:
+        """Whether a job has ended for good; another node may still run it."""
         return not math.isnan(self.end[job])
 
     def _move(self, job: int, count: int) -> None:

@@ -50,8 +50,11 @@ def trace(name: str) -> Workload:
     return read_trace(TRACES / name / "jobs.csv.gz").workload.single_slots()
 
 
-def check_laws(run: Run) -> None:
-    """Check what must hold of a run: conservation, causes before effects, Little's law, and that work is paid for."""
+def check_laws(run: Run, *, twice: bool = False) -> None:
+    """Check what must hold of a run: conservation, causes before effects, Little's law, and that work is paid for.
+
+    twice   two nodes may have had a job at one time, as in the real system: it runs once then, and one of them in vain
+    """
     workload = run.workload
     for job in range(len(workload)):
         if math.isnan(run.end[job]):
@@ -99,7 +102,11 @@ def check_laws(run: Run) -> None:
         worked = sum(workload.run[job] * workload.slots[job] for job in own)
         lost = sum(totals.lost_slot_seconds for totals, _ in groups)
         assert math.isclose(area, spent, rel_tol=1e-9, abs_tol=1e-6)
-        assert math.isclose(running, worked + lost, rel_tol=1e-9, abs_tol=1e-6)
+        assert (
+            running <= worked + lost + 1e-6
+            if twice
+            else math.isclose(running, worked + lost, rel_tol=1e-9, abs_tol=1e-6)
+        )
         # What is paid for after a node was told to go is in no series.
         dying = sum(totals.started * group.deleted_after * group.slots for totals, group in groups)
         assert paid + dying >= sum(totals.node_seconds * group.slots for totals, group in groups) - 1e-6

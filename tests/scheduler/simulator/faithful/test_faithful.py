@@ -7,10 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from scheduler.errors import InvalidRequestError
+from scheduler.autoscale.assess import back_off
+from scheduler.errors import CapacityErrorKind, InvalidRequestError
 from scheduler.policy import ScalingPolicy
 from scheduler.simulator.engine import replay
 from scheduler.simulator.faithful.engine import replay_faithfully
+from scheduler.simulator.faithful.jobs import submissions
 from scheduler.simulator.policies.own import OwnPolicy, own_policy
 from scheduler.simulator.policies.simple import FixedPool
 from scheduler.simulator.workload import SimulatedJob, Workload, workload_of
@@ -33,12 +35,22 @@ def drawn(source: random.Random, count: int, span: int, longest: int) -> Workloa
     return workload_of("drawn", jobs)
 
 
+def burst(source: random.Random, *, array: bool) -> list[SimulatedJob]:
+    """Draw jobs that come together: of one application at one instant, or each of its own."""
+    runs = [source.randrange(5, 40) for _ in range(25)]
+    return [SimulatedJob(0 if array else n // 6, run, work="" if array else str(n)) for n, run in enumerate(runs)]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_on_a_fixed_pool_both_engines_agree_exactly(seed: int) -> None:
-    """With nodes that stay and look at their queue each second, every job begins and ends at the very same instant."""
+    """With nodes that stay and look at their queue each second, every job begins and ends at the very same instant.
+
+    Be they jobs of their own or one array. Of several arrays the real scheduler serves the one with the least work out
+    first, where the fast engine is first come, first served.
+    """
     source = random.Random(seed)  # noqa: S311
     nodes = source.randrange(1, 5)
-    load = workload_of("burst", (SimulatedJob(source.randrange(5), source.randrange(5, 40)) for _ in range(25)))
+    load = workload_of("burst", burst(source, array=seed == 2))
     world = replace(one_pool(Group(max_nodes=nodes, initial=nodes)), wind_down=60.0)
     fast = replay(load, world, FixedPool())
     faithful = replay_faithfully(load, world, ours(world, interval=1.0, min_nodes=nodes, max_nodes=nodes))
@@ -79,9 +91,9 @@ def test_on_elastic_pools_both_engines_agree_within_the_intervals() -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_steps_that_are_left_out_change_nothing(seed: int) -> None:
     """With every step of the controller taken, each number of the run is the same."""
-    load = drawn(random.Random(seed), 8, 600, 200)  # noqa: S311
-    # One more after half an hour in which nothing happens.
-    late = SimulatedJob(2500, 400)
+    load = drawn(random.Random(seed), 6, 300, 150)  # noqa: S311
+    # One more after some time in which nothing happens.
+    late = SimulatedJob(1300, 200)
     load = workload_of("drawn", [*(SimulatedJob(*each) for each in zip(load.submit, load.run, strict=True)), late])
     world = one_pool(Group(max_nodes=3, boot=Fixed(60.0)))
     skipping, stepping = (
@@ -110,7 +122,7 @@ def test_faults_are_survived_and_counted() -> None:
     world = World((pool,), quotas=(Quota(("pool/spot", "pool/regular"), 5),))
     first, second = (replay_faithfully(load, world, ours(world, max_nodes=6), seed=3) for _ in range(2))
     assert first.unfinished == 0
-    check_laws(first)
+    check_laws(first, twice=True)
     totals = first.groups[0]
     assert min(totals.failed_boots, totals.preempted, totals.refused, first.restarts) > 0
     assert first.lost_slot_seconds > 0
@@ -158,3 +170,28 @@ def test_what_the_real_system_does_not_do_is_refused() -> None:
     ):
         with pytest.raises(InvalidRequestError, match="the faithful engine runs the real scheduler"):
             replay_faithfully(load, world, ours(world))
+
+
+def test_jobs_that_come_at_once_are_one_array() -> None:
+    """Jobs of one instant and pool are tasks of one step, whose order is theirs; each runs once, for its own time."""
+    jobs = [SimulatedJob(at, 20 + number, pool=pool) for number, (at, pool) in enumerate([(0, "a"), (0, "b")] * 3)]
+    load = workload_of("arrays", [*jobs, SimulatedJob(30, 5, pool="a")])
+    world = World(tuple(Pool(name, (Group(initial=1, max_nodes=1),)) for name in "ab"), wind_down=60.0)
+    made = submissions(load, world)
+    assert [each.tasks for each in made] == [(0, 2, 4), (1, 3, 5), (6,)]
+    assert [len(each.steps) for each in made] == [1, 1, 1]
+    run = replay_faithfully(load, world, ours(world, interval=1.0, min_nodes=1, max_nodes=1))
+    assert run.unfinished == run.restarts == 0
+    check_laws(run)
+    assert [round(end - start) for start, end in zip(run.start, run.end, strict=True)] == list(map(round, load.run))
+
+
+def test_an_order_beyond_a_quota_is_refused_whole() -> None:
+    """A policy that does not know of the quota asks for two nodes where one is left: it gets none, then tries one."""
+    load = workload_of("two", [SimulatedJob(0, 30), SimulatedJob(0, 30)])
+    world = World((Pool("pool", (Group(max_nodes=9, boot=Fixed(60.0)),)),), quotas=(Quota(("pool/nodes",), 1),))
+    run = replay_faithfully(load, world, ours(world))
+    assert run.unfinished == 0
+    assert run.groups[0].refused >= 2
+    assert run.groups[0].peak == 1
+    assert min(run.start) >= back_off(CapacityErrorKind.QUOTA, 1).total_seconds() + 60
