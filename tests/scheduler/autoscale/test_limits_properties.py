@@ -260,12 +260,18 @@ def test_a_group_with_room_is_found(market: Market) -> None:
 
 @given(markets(retired=False))
 def test_after_its_plan_a_market_is_at_rest_but_for_steps(market: Market) -> None:
-    """Once a plan is carried out, the next one for the same work buys nothing more, unless steps had held it back."""
+    """Once a plan is carried out, the next one for the same work buys nothing more, unless steps had held it back.
+
+    After a quota's refusal one node is tried before the rest, which is a step, too.
+    """
     free = {
         pool: replace(policy, max_step_out=None, max_step_out_per_minute=None)
         for pool, policy in market.policies.items()
     }
-    market = replace(market, policies=free)
+    untried = {
+        key: replace(history, refused_kind=CapacityErrorKind.ALLOCATION) for key, history in market.history.items()
+    }
+    market = replace(market, policies=free, history=untried)
     orders = {action.group for action in market.plan().actions if isinstance(action, ScaleOut)}
     settled = {
         key: replace(history, ordered_at=NOW, refused_at=None) if key in orders else history
