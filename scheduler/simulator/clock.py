@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 # Of workloads that do not say when they were: a Thursday.
 _ANY = datetime(2026, 1, 1, tzinfo=UTC)
-_MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
+# What weekdays are counted from.
+MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 _WEEK = 604800.0
 
 
@@ -28,7 +29,7 @@ class Clock:
         """Seconds from midnight before a Monday (UTC) to time 0; none where it is not known."""
         if self.begins_at is None:
             return 0.0
-        return (self.begins_at - _MONDAY).total_seconds() % _WEEK
+        return (self.begins_at - MONDAY).total_seconds() % _WEEK
 
 
 ANY_TIME = Clock()

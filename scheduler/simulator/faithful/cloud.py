@@ -41,8 +41,8 @@ class CloudGroup:
 class Cloud(MemoryCapacity):
     """Scale sets of the groups of a world.
 
-    What is asked for beyond a quota is refused whole, as Azure does. `later`
-    has something happen at a time; `up` and `gone` are told of machines, `gone` before their tasks' processes end.
+    What is asked for beyond a quota is refused whole, as Azure does. `later` has something happen at a time; `up` and
+    `gone` are told of machines, `gone` before their tasks' processes end.
     """
 
     def __init__(

@@ -7,16 +7,17 @@ else is due of it. It then knows all that it would know, had it ticked; so do th
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import MAXYEAR, UTC, datetime, timedelta
+from datetime import MAXYEAR, timedelta
 
 from node_bootstrap.protocol import CONTROL, NODES, control_blob, status_blob
 from scheduler.adapters.memory import ManualClock
+from scheduler.simulator.clock import ANY_TIME
 from scheduler.simulator.faithful.cloud import CloudGroup
 from scheduler.simulator.faithful.looking_on import CountedBlobs, CountedQueues
 from scheduler.simulator.faithful.node import Programs, SimulatedNode, SoundLink
 from scheduler.simulator.faithful.quiet import TICK, Ticks
 
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+EPOCH = ANY_TIME.instant(0.0)
 
 
 @dataclass(slots=True)

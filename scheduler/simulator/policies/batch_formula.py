@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -13,11 +13,9 @@ from scheduler.formula.language import TICKS_PER_SECOND
 from scheduler.formula.samples import SAMPLE_PERIOD, MetricSamples, Pool
 from scheduler.formula.syntax import Formula
 from scheduler.formula.values import timestamp
+from scheduler.simulator.clock import MONDAY
 from scheduler.simulator.interface import Detail, Observation, Orders
 from scheduler.simulator.policies.sizing import bounded, resize
-
-# Of workloads that do not say when they were: a Monday.
-_EPOCH = datetime(2026, 1, 5, tzinfo=UTC)
 
 # The two shapes of the documentation's examples, for one task a slot and without their example bounds.
 _GUARD = "covered = $PendingTasks.GetSamplePercent({window} * TimeInterval_Second);"
@@ -123,7 +121,7 @@ def _step(
         due = math.ceil(seen.now / evaluation) * evaluation
     if seen.now < due:
         return Orders(wake_at=due), FormulaState(taken, rows, state.target, due)
-    begins_at = seen.clock.begins_at or _EPOCH
+    begins_at = seen.clock.begins_at or MONDAY  # as fixed hours begin, too
     first_tick = timestamp(begins_at).ticks
     ticks = [first_tick + second * TICKS_PER_SECOND for second in taken]
     samples = {
